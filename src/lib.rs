@@ -1,0 +1,4 @@
+//! mm4d receives multimedia messages over MM4, the SMTP-based interface
+//! between MMS centres (3GPP TS 23.140), and spools each as a durable `.eml`.
+
+pub mod mm4;
