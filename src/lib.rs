@@ -2,3 +2,4 @@
 //! between MMS centres (3GPP TS 23.140), and spools each as a durable `.eml`.
 
 pub mod mm4;
+pub mod smtp;

@@ -1,0 +1,286 @@
+//! The mail after 354: where it ends, which dots are stuffing, and whether its
+//! lines are lines.
+//!
+//! The end is CRLF "." CRLF and nothing else; one leading dot is removed from
+//! each line that has one (RFC 5321 4.5.2). A CR or an LF alone condemns the
+//! mail (RFC 5321 2.3.8): servers that took one for a line end have been used
+//! to smuggle a second mail, commands and all, inside the first. Octets are
+//! never copied, lines may have any length, and an octet gives the same result
+//! wherever the input is split.
+
+use memchr::memchr2;
+
+/// What the next octets of the mail are.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// Octets of the mail itself.
+    Content(&'a [u8]),
+    /// The mail has ended.
+    End,
+    /// A CR or an LF alone: nothing of this mail may be kept.
+    BareLineEnd,
+}
+
+/// What the last octets were, as far as the next one depends on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// At the start of a line.
+    Start,
+    /// Behind a dot at the start of a line, which is not content.
+    Dot,
+    /// Behind CR behind that dot; neither is content.
+    DotCr,
+    /// Inside a line.
+    Text,
+    /// Behind a CR, which has been given as content.
+    Cr,
+}
+
+/// Decodes one mail.
+#[derive(Debug)]
+pub struct Decoder {
+    state: State,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Decoder::new()
+    }
+}
+
+impl Decoder {
+    /// Behind the CRLF of DATA, which counts as the first of CRLF "." CRLF.
+    pub fn new() -> Decoder {
+        Decoder {
+            state: State::Start,
+        }
+    }
+
+    /// Takes the next piece off the front of `input`. `None` when all of it is
+    /// taken and the mail goes on.
+    pub fn decode<'a>(&mut self, input: &mut &'a [u8]) -> Option<Piece<'a>> {
+        let mut at = 0;
+        // Whatever lies before `at` is content, in one piece.
+        while let Some(&octet) = input.get(at) {
+            match (self.state, octet) {
+                (State::Start, b'.') => {
+                    if at > 0 {
+                        return Some(Piece::Content(take(input, at)));
+                    }
+                    take(input, 1);
+                    self.state = State::Dot;
+                }
+                (State::Dot, b'\r') => {
+                    take(input, 1);
+                    self.state = State::DotCr;
+                }
+                (State::DotCr, b'\n') => {
+                    take(input, 1);
+                    return Some(Piece::End);
+                }
+                (State::Cr, b'\n') => {
+                    at += 1;
+                    self.state = State::Start;
+                }
+                // The octet stays in the input: a line end may be made of it.
+                (State::DotCr | State::Cr, _)
+                | (State::Start | State::Dot | State::Text, b'\n') => {
+                    take(input, at);
+                    return Some(Piece::BareLineEnd);
+                }
+                (State::Start | State::Text, b'\r') => {
+                    at += 1;
+                    self.state = State::Cr;
+                }
+                (State::Start | State::Dot | State::Text, _) => {
+                    let rest = input.get(at..).unwrap_or_default();
+                    at += memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
+                    self.state = State::Text;
+                }
+            }
+        }
+        (at > 0).then(|| Piece::Content(take(input, at)))
+    }
+
+    /// Reads on behind [`Piece::BareLineEnd`].
+    pub fn condemned(&self) -> Condemned {
+        let line = match self.state {
+            State::Start => Line::Start,
+            State::Dot => Line::Dot,
+            State::DotCr => Line::DotCr,
+            State::Text => Line::Text,
+            State::Cr => Line::Start,
+        };
+        Condemned { line, octets: 0 }
+    }
+}
+
+/// What the line has been so far, whatever ends lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    Start,
+    Dot,
+    DotCr,
+    Text,
+}
+
+/// Looks for the end of a condemned mail. Its sender may end lines in any way,
+/// so any line that holds only a dot will do, however it is ended.
+#[derive(Debug)]
+pub struct Condemned {
+    line: Line,
+    /// Octets read since the mail was condemned.
+    octets: u64,
+}
+
+impl Condemned {
+    /// Reads `input`, and says whether the mail is over: its end was found, or
+    /// `limit` octets have been read since it was condemned.
+    pub fn ended(&mut self, input: &mut &[u8], limit: u64) -> bool {
+        // A dot and the CR behind it were there when the mail was condemned.
+        if self.line == Line::DotCr {
+            return true;
+        }
+        while let Some((&octet, rest)) = input.split_first() {
+            *input = rest;
+            self.octets += 1;
+            self.line = match (self.line, octet) {
+                (Line::Dot, b'\r' | b'\n') => return true,
+                (_, b'\r' | b'\n') => Line::Start,
+                (Line::Start, b'.') => Line::Dot,
+                _ => Line::Text,
+            };
+            if self.octets >= limit {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// Takes `count` octets off the front of `input`.
+fn take<'a>(input: &mut &'a [u8], count: usize) -> &'a [u8] {
+    let (taken, rest) = input.split_at_checked(count).unwrap_or((input, &[]));
+    *input = rest;
+    taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Decodes `wire` in chunks of `size`: the content, then how it ended, then
+    /// what is left over.
+    fn decode(wire: &[u8], size: usize) -> (Vec<u8>, Option<&'static str>, Vec<u8>) {
+        let mut decoder = Decoder::new();
+        let mut content = Vec::new();
+        for (number, chunk) in wire.chunks(size).enumerate() {
+            let mut input = chunk;
+            while let Some(piece) = decoder.decode(&mut input) {
+                let end = match piece {
+                    Piece::Content(octets) => {
+                        content.extend_from_slice(octets);
+                        continue;
+                    }
+                    Piece::End => "end",
+                    Piece::BareLineEnd => "bare",
+                };
+                let mut left = input.to_vec();
+                left.extend_from_slice(&wire[((number + 1) * size).min(wire.len())..]);
+                return (content, Some(end), left);
+            }
+        }
+        (content, None, Vec::new())
+    }
+
+    fn every_chunking(wire: &[u8], content: &[u8], end: Option<&str>, left: &[u8]) {
+        for size in 1..=wire.len().max(1) {
+            let (found, how, rest) = decode(wire, size);
+            assert_eq!(how, end, "{wire:?} by {size}");
+            if end != Some("bare") {
+                assert_eq!(found, content, "{wire:?} by {size}");
+                assert_eq!(rest, left, "{wire:?} by {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_is_crlf_dot_crlf_and_dots_are_unstuffed() {
+        every_chunking(b".\r\n", b"", Some("end"), b"");
+        every_chunking(b"a\r\n.\r\nQUIT\r\n", b"a\r\n", Some("end"), b"QUIT\r\n");
+        every_chunking(b"..\r\n...\r\n.\r\n", b".\r\n..\r\n", Some("end"), b"");
+        every_chunking(b".a\r\n.\r\n", b"a\r\n", Some("end"), b"");
+        every_chunking(b"a.\r\n\r\n.\r\n", b"a.\r\n\r\n", Some("end"), b"");
+        every_chunking(b"a\0\xff\r\n.", b"a\0\xff\r\n", None, b"");
+    }
+
+    #[test]
+    fn a_line_end_alone_condemns() {
+        for wire in [
+            &b"a\n.\n"[..],
+            b"a\r\n.\nx",
+            b"a\n.\r\nx",
+            b"a\r.\r\nx",
+            b"a\r\n.\rx",
+            b"\n",
+            b"\rx",
+            b"a\r\r\n.\r\n",
+            b"a\n\r.\n\r",
+            b".\r\r\n",
+            b".\n",
+        ] {
+            every_chunking(wire, b"", Some("bare"), b"");
+        }
+    }
+
+    fn condemned_rest(wire: &[u8], size: usize) -> Option<usize> {
+        let mut decoder = Decoder::new();
+        let mut condemned: Option<Condemned> = None;
+        let mut consumed = 0;
+        for chunk in wire.chunks(size) {
+            let mut input = chunk;
+            while condemned.is_none() {
+                match decoder.decode(&mut input) {
+                    Some(Piece::Content(_)) => {}
+                    Some(Piece::BareLineEnd) => condemned = Some(decoder.condemned()),
+                    Some(Piece::End) => panic!("no end in {wire:?}"),
+                    None => break,
+                }
+            }
+            if let Some(condemned) = &mut condemned
+                && condemned.ended(&mut input, 100)
+            {
+                return Some(consumed + chunk.len() - input.len());
+            }
+            consumed += chunk.len();
+        }
+        None
+    }
+
+    #[test]
+    fn a_condemned_mail_is_over_at_the_first_line_that_is_a_dot() {
+        for (wire, over) in [
+            (&b"a\n.\nQUIT"[..], Some(4)),
+            (b"a\r\n.\nQUIT", Some(5)),
+            (b"a\n.\r\nQUIT", Some(4)),
+            (b"a\r.\rQUIT", Some(4)),
+            (b"a\r\n.\rQUIT", Some(5)),
+            (b"a\nb\n.b\n..\n .\nc", None),
+            (b"a\nb\r\n.\r\nQUIT", Some(7)),
+            (b"\n.\nQ", Some(3)),
+        ] {
+            for size in 1..=wire.len() {
+                assert_eq!(condemned_rest(wire, size), over, "{wire:?} by {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_condemned_mail_is_over_after_the_limit() {
+        let mut wire = b"a\n".to_vec();
+        wire.extend(std::iter::repeat_n(b'x', 200));
+        for size in [1, 7, 202] {
+            assert_eq!(condemned_rest(&wire, size), Some(101), "by {size}");
+        }
+    }
+}

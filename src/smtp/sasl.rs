@@ -1,0 +1,162 @@
+//! AUTH PLAIN (RFC 4616) and AUTH LOGIN: from base64 to [`Credentials`].
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::limits::MAX_SYSTEM_ID;
+
+/// The name of an account: printable ASCII without blanks and colons, since it
+/// stands in the accounts file and in the trace. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SystemId(Arc<str>);
+
+impl SystemId {
+    /// Nothing where `text` is empty, over [`MAX_SYSTEM_ID`] octets, or holds an
+    /// octet that is not allowed.
+    pub fn parse(text: &str) -> Option<SystemId> {
+        let fine = (1..=MAX_SYSTEM_ID).contains(&text.len())
+            && text
+                .bytes()
+                .all(|octet| octet.is_ascii_graphic() && octet != b':');
+        fine.then(|| SystemId(text.into()))
+    }
+
+    /// As in the accounts file.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for SystemId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SystemId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a client wants to be let in with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// Whom the client wants to act for; empty means: the same.
+    pub authzid: Vec<u8>,
+    /// The system id.
+    pub authcid: Vec<u8>,
+    /// The key: never shown, never logged.
+    pub key: Secret,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("authzid", &String::from_utf8_lossy(&self.authzid))
+            .field("authcid", &String::from_utf8_lossy(&self.authcid))
+            .field("key", &self.key)
+            .finish()
+    }
+}
+
+/// Octets that no log may show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// Keeps `octets` from being shown.
+    pub fn new(octets: Vec<u8>) -> Secret {
+        Secret(octets)
+    }
+
+    /// The octets, for the one place that compares them.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// The response is not base64, or its padding is missing (RFC 4648 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotBase64;
+
+/// Decodes one response of the client.
+pub fn decode(response: &[u8]) -> Result<Vec<u8>, NotBase64> {
+    STANDARD.decode(response).map_err(|_| NotBase64)
+}
+
+/// Decodes the initial response of an AUTH command, in which `=` stands for an
+/// empty one (RFC 4954 4).
+pub fn decode_initial(response: &[u8]) -> Result<Vec<u8>, NotBase64> {
+    match response {
+        b"=" => Ok(Vec::new()),
+        other => decode(other),
+    }
+}
+
+/// Takes `[authzid] NUL authcid NUL passwd` apart (RFC 4616 2); nothing where
+/// the message is not of that form.
+pub fn plain(message: &[u8]) -> Option<Credentials> {
+    std::str::from_utf8(message).ok()?;
+    let mut fields = message.split(|&octet| octet == 0);
+    let authzid = fields.next()?.to_vec();
+    let authcid = fields.next()?.to_vec();
+    let key = fields.next()?.to_vec();
+    let complete = fields.next().is_none() && !authcid.is_empty() && !key.is_empty();
+    complete.then_some(Credentials {
+        authzid,
+        authcid,
+        key: Secret(key),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_message_has_three_fields() {
+        let found = plain(b"\0tim\0tanstaaftanstaaf").unwrap();
+        assert_eq!(found.authcid, b"tim");
+        assert_eq!(found.key.expose(), b"tanstaaftanstaaf");
+        assert_eq!(plain(b"Ursel\0Kurt\0xipj3plmq").unwrap().authzid, b"Ursel");
+        for message in [
+            &b""[..],
+            b"\0",
+            b"\0\0",
+            b"\0id\0",
+            b"\0\0key",
+            b"id\0key",
+            b"\0id\0key\0",
+            b"\0id\0k\xff",
+        ] {
+            assert_eq!(plain(message), None, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn base64_needs_its_padding() {
+        assert_eq!(decode(b"YQ=="), Ok(b"a".to_vec()));
+        assert_eq!(decode(b"YQ"), Err(NotBase64));
+        assert_eq!(decode(b"YQ== "), Err(NotBase64));
+        assert_eq!(decode(b"="), Err(NotBase64));
+        assert_eq!(decode_initial(b"="), Ok(Vec::new()));
+        assert_eq!(decode(b""), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_key_is_never_shown() {
+        let shown = format!("{:?}", plain(b"\0id\0hunter2").unwrap());
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
