@@ -1,0 +1,218 @@
+//! The log: one function a line, `key=value`, on stderr.
+//!
+//! What a peer wrote is put in quotes and escaped, so that it can neither end
+//! its line nor look like another field; what filters match on (`peer=`) stands
+//! before it. No key, password or message content comes here: functions take
+//! what they may show and nothing else.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use log::{debug, error, info, warn};
+
+use crate::mm4::Summary;
+use crate::smtp::Envelope;
+use crate::spool::{Committed, SpoolError};
+
+/// The target of every line, whatever module it is about.
+const MM4D: &str = "mm4d";
+
+/// Characters of a peer's text that a line shows.
+const MAX_SHOWN: usize = 256;
+
+/// Text of a peer, quoted and escaped.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"")?;
+        for (count, character) in self.0.chars().enumerate() {
+            if count == MAX_SHOWN {
+                f.write_str("…")?;
+                break;
+            }
+            match character {
+                '"' | '\\' => write!(f, "\\{character}")?,
+                ' '..='~' => write!(f, "{character}")?,
+                other => write!(f, "{}", other.escape_unicode())?,
+            }
+        }
+        f.write_str("\"")
+    }
+}
+
+/// A log line's ` name="value"`, or nothing.
+struct Field<'a>(&'static str, &'a Option<String>);
+
+impl fmt::Display for Field<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            Some(value) => write!(f, " {}={}", self.0, Quoted(value)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The server is up.
+pub fn started(version: &str, hostname: &str, spool: &str) {
+    info!(target: MM4D, "started version={version} hostname={hostname} spool={}", Quoted(spool));
+}
+
+/// One line per mail.
+pub fn mail(peer: SocketAddr, tls: Option<&'static str>, envelope: &Sent, mail: &Committed) {
+    let Summary {
+        message_type,
+        transaction_id,
+        message_id,
+        ..
+    } = &mail.summary;
+    info!(
+        target: MM4D,
+        "mail id={} system_id={} peer={} sender={} recipients={} octets={} tls={}{}{}{}",
+        mail.id,
+        envelope.system_id,
+        peer.ip(),
+        Quoted(&envelope.sender),
+        envelope.recipients,
+        mail.octets,
+        tls.unwrap_or("plain"),
+        Field("type", message_type),
+        Field("transaction_id", transaction_id),
+        Field("message_id", message_id),
+    );
+}
+
+/// What the line of a mail tells of its envelope.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    system_id: String,
+    sender: String,
+    recipients: usize,
+}
+
+impl From<&Envelope> for Sent {
+    fn from(envelope: &Envelope) -> Sent {
+        Sent {
+            system_id: envelope.system_id.to_string(),
+            sender: envelope.reverse_path.to_string(),
+            recipients: envelope.forward_paths.len(),
+        }
+    }
+}
+
+/// A mail that the spool could not take; the client is told 452.
+pub fn spool_failed(peer: SocketAddr, error: &SpoolError) {
+    error!(target: MM4D, "spool failed peer={} error={}", peer.ip(), Quoted(&error.to_string()));
+}
+
+/// A file that should be gone is not.
+pub fn cannot_remove(folder: &str, name: &str, error: &io::Error) {
+    warn!(target: MM4D, "cannot remove file={folder}/{name} error={}", Quoted(&error.to_string()));
+}
+
+/// The spool's free space has crossed what the open transactions may need.
+pub fn space(low: bool, free: u64, needed: u64) {
+    if low {
+        error!(target: MM4D, "spool low on space, mails are refused free={free} needed={needed}");
+    } else {
+        info!(target: MM4D, "spool has space again free={free} needed={needed}");
+    }
+}
+
+/// A client has come.
+pub fn connected(peer: SocketAddr, tls: bool) {
+    debug!(target: MM4D, "connected peer={} port={} listener={}", peer.ip(), peer.port(), if tls { "tls" } else { "plain" });
+}
+
+/// A client has gone, or was sent away.
+pub fn disconnected(peer: SocketAddr, why: &str) {
+    debug!(target: MM4D, "disconnected peer={} port={} why={}", peer.ip(), peer.port(), Quoted(why));
+}
+
+/// A TLS handshake came to nothing.
+pub fn handshake_failed(peer: SocketAddr, why: &str) {
+    info!(target: MM4D, "handshake failed peer={} port={} why={}", peer.ip(), peer.port(), Quoted(why));
+}
+
+/// A login, once it is good.
+pub fn login(peer: SocketAddr, system_id: &str) {
+    debug!(target: MM4D, "login peer={} port={} system_id={}", peer.ip(), peer.port(), Quoted(system_id));
+}
+
+/// A login that was refused; `scripts/fail2ban` matches this line.
+pub fn login_failed(peer: SocketAddr, authcid: &[u8]) {
+    let system_id = String::from_utf8_lossy(authcid);
+    warn!(target: MM4D, "login failed peer={} port={} system_id={}", peer.ip(), peer.port(), Quoted(&system_id));
+}
+
+/// A connection over a limit.
+pub fn refused(peer: IpAddr, limit: &str) {
+    warn!(target: MM4D, "connection refused peer={peer} limit={limit}");
+}
+
+/// accept(2) or a thread failed; the listener goes on after a pause.
+pub fn listener_failing(listener: &str, error: &io::Error) {
+    error!(target: MM4D, "cannot take connections, trying again listener={listener} error={}", Quoted(&error.to_string()));
+}
+
+/// The listener takes connections again.
+pub fn listener_recovered(listener: &str) {
+    info!(target: MM4D, "takes connections again listener={listener}");
+}
+
+/// A file was read again.
+pub fn reloaded(what: &str) {
+    info!(target: MM4D, "reloaded {what}");
+}
+
+/// A file could not be read again; the old one stays in force.
+pub fn reload_failed(what: &str, error: &dyn fmt::Display) {
+    error!(target: MM4D, "reload failed, the old {what} stay in force error={}", Quoted(&error.to_string()));
+}
+
+/// What the sandbox confines the process to.
+pub fn sandbox(state: &str) {
+    info!(target: MM4D, "sandbox {state}");
+}
+
+/// There may be fewer descriptors than drafts.
+pub fn few_descriptors(limit: u64, connections: u32) {
+    warn!(target: MM4D, "few file descriptors: some mails may get 452 when all connections send at once limit={limit} max_connections={connections}");
+}
+
+/// The server is going down.
+pub fn stopping(signal: &str, sessions: usize) {
+    info!(target: MM4D, "stopping signal={signal} sessions={sessions}");
+}
+
+/// The server is down.
+pub fn stopped(sessions: usize) {
+    info!(target: MM4D, "stopped sessions={sessions}");
+}
+
+/// A thread that must live has died.
+pub fn worker_died(name: &str) {
+    error!(target: MM4D, "worker died name={name}");
+}
+
+/// A thread panicked: a fault of ours, never the peer's.
+pub fn panicked(place: &str, thread: &str) {
+    error!(target: MM4D, "panicked at={place} thread={}", Quoted(thread));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_a_peer_stays_in_its_quotes() {
+        let text = "a\" peer=192.0.2.9\r\nlogin failed\u{1b}[2J\u{2028}\\";
+        let shown = Quoted(text).to_string();
+        assert_eq!(
+            shown,
+            "\"a\\\" peer=192.0.2.9\\u{d}\\u{a}login failed\\u{1b}[2J\\u{2028}\\\\\""
+        );
+        assert!(Quoted(&"x".repeat(10_000)).to_string().len() < 300);
+    }
+}

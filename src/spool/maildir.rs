@@ -1,0 +1,258 @@
+//! Takes a directory into use as the spool: makes what is missing, locks it,
+//! removes what this server left in tmp/, and proves that it takes a file, a
+//! sync and a rename before the first client is told so.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::disk::Directory;
+
+/// Mode of directories, less the umask.
+const DIRECTORY_MODE: u32 = 0o750;
+/// Mode of the lock file, less the umask.
+const FILE_MODE: u32 = 0o640;
+
+/// A spool that this process owns, as far as servers of its name go.
+#[derive(Debug)]
+pub struct Maildir {
+    /// tmp/ and new/.
+    pub directory: Directory,
+    /// Held as long as the process lives; the kernel lets go of it.
+    _lock: File,
+}
+
+/// Why a directory cannot be the spool.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Another server of this name has it.
+    InUse {
+        /// The spool.
+        spool: PathBuf,
+        /// The name that both have.
+        hostname: String,
+    },
+    /// A step failed.
+    Failed {
+        /// What was tried.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::InUse { spool, hostname } => write!(
+                f,
+                "the spool {} is in use by another mm4d with --hostname {hostname}; \
+                 stop that one, or give this one another --spool or --hostname",
+                spool.display()
+            ),
+            OpenError::Failed { doing, path, error } => write!(
+                f,
+                "the spool does not work: cannot {doing} {}: {error}; \
+                 mend that or give another --spool",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl Maildir {
+    /// Takes `spool` into use by the server `hostname`.
+    pub fn open(spool: &Path, hostname: &str) -> Result<Maildir, OpenError> {
+        for directory in [
+            spool.to_owned(),
+            spool.join("tmp"),
+            spool.join("new"),
+            spool.join("cur"),
+        ] {
+            make(&directory).map_err(failed("make", &directory))?;
+        }
+        let lock = lock(spool, hostname)?;
+        let directory = Directory::open(spool).map_err(failed("open", spool))?;
+        remove_leftovers(&spool.join("tmp"), hostname)?;
+        prove(spool, hostname)?;
+        Ok(Maildir {
+            directory,
+            _lock: lock,
+        })
+    }
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |error| OpenError::Failed { doing, path, error }
+}
+
+/// Makes a directory and what lies above it, each durable in its parent.
+fn make(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let parent = match directory.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => Path::new("/"),
+    };
+    make(parent)?;
+    match DirBuilder::new().mode(DIRECTORY_MODE).create(directory) {
+        // Another server may have been faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
+        result => result?,
+    }
+    File::open(parent)?.sync_all()
+}
+
+fn lock(spool: &Path, hostname: &str) -> Result<File, OpenError> {
+    let path = spool.join(format!(".{hostname}.lock"));
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(FILE_MODE)
+        .open(&path)
+        .map_err(failed("open the lock", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
+            spool: spool.to_owned(),
+            hostname: hostname.to_owned(),
+        }),
+        Err(TryLockError::Error(error)) => Err(failed("lock", &path)(error)),
+    }
+}
+
+/// Drafts of a process that ended before it could remove them.
+fn remove_leftovers(tmp: &Path, hostname: &str) -> Result<(), OpenError> {
+    let ending = format!("@{hostname}.eml");
+    for entry in fs::read_dir(tmp).map_err(failed("list", tmp))? {
+        let entry = entry.map_err(failed("list", tmp))?;
+        let ours = ends_with(&entry.file_name(), &ending);
+        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if ours && !is_directory {
+            let path = entry.path();
+            fs::remove_file(&path).map_err(failed("remove the old draft", &path))?;
+        }
+    }
+    Ok(())
+}
+
+fn ends_with(name: &OsStr, ending: &str) -> bool {
+    name.as_bytes().ends_with(ending.as_bytes())
+}
+
+/// What a mail needs, done once with a file that no consumer looks at: its name
+/// in new/ begins with a dot, which a Maildir reader passes over.
+fn prove(spool: &Path, hostname: &str) -> Result<(), OpenError> {
+    let draft = spool.join("tmp").join(format!(".probe@{hostname}.eml"));
+    let message = spool.join("new").join(format!(".probe@{hostname}.eml"));
+    // One that a power cut left behind.
+    let _ = fs::remove_file(&message);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(FILE_MODE)
+        .open(&draft)
+        .map_err(failed("make", &draft))?;
+    let result = file
+        .write_all(b"mm4d")
+        .map_err(failed("write", &draft))
+        .and_then(|()| file.sync_data().map_err(failed("sync", &draft)))
+        .and_then(|()| {
+            fs::rename(&draft, &message)
+                .map_err(failed("rename a file from tmp/ to new/:", &message))
+        })
+        .and_then(|()| {
+            let new = spool.join("new");
+            File::open(&new)
+                .and_then(|directory| directory.sync_all())
+                .map_err(failed("sync", &new))
+        });
+    let _ = fs::remove_file(&draft);
+    let _ = fs::remove_file(&message);
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_missing_spool_is_made_and_left_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = dir.path().join("a/b");
+        let maildir = Maildir::open(&spool, "here").unwrap();
+        for name in ["tmp", "new", "cur"] {
+            let path = spool.join(name);
+            assert_eq!(fs::read_dir(&path).unwrap().count(), 0, "{name}");
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o027, 0o000, "{name} {mode:o}");
+        }
+        drop(maildir);
+    }
+
+    #[test]
+    fn one_name_has_one_server_and_another_name_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Maildir::open(dir.path(), "here").unwrap();
+        let second = Maildir::open(dir.path(), "here").unwrap_err();
+        assert!(second.to_string().contains("--hostname here"), "{second}");
+        assert!(Maildir::open(dir.path(), "there").is_ok());
+        drop(first);
+        assert!(Maildir::open(dir.path(), "here").is_ok());
+    }
+
+    #[test]
+    fn only_the_drafts_of_this_name_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Maildir::open(dir.path(), "here").unwrap());
+        for name in [
+            "1@here.eml",
+            "1@there.eml",
+            "1@xhere.eml",
+            "1@HERE.eml",
+            "1@here",
+        ] {
+            fs::write(dir.path().join("tmp").join(name), "x").unwrap();
+            fs::write(dir.path().join("new").join(name), "x").unwrap();
+        }
+        drop(Maildir::open(dir.path(), "here").unwrap());
+        let names = |sub: &str| {
+            let mut names: Vec<_> = fs::read_dir(dir.path().join(sub))
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        };
+        assert_eq!(
+            names("tmp"),
+            ["1@HERE.eml", "1@here", "1@there.eml", "1@xhere.eml"]
+        );
+        assert_eq!(names("new").len(), 5);
+    }
+
+    #[test]
+    fn a_spool_that_is_a_file_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, "").unwrap();
+        let error = Maildir::open(&path, "here").unwrap_err().to_string();
+        assert!(
+            error.contains("file") && error.contains("--spool"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,281 @@
+//! The spool: a Maildir in which each accepted mail is one durable file.
+//!
+//! A mail is written to a draft in tmp/ as it comes, through one buffer, never
+//! whole in memory. Then: contents synced (by the session's thread), renamed
+//! into new/ (by the writer), new/ synced (by the writer, once for all that
+//! wait), answered. Only that answer becomes a 250. Whatever fails on the way
+//! leaves no file behind and is told to the client as a 452.
+
+pub mod disk;
+pub mod id;
+pub mod maildir;
+pub mod trace;
+pub mod writer;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crossbeam_channel::{Sender, bounded};
+use jiff::Timestamp;
+
+use self::disk::{Disk, DraftFile};
+use self::id::{IdSource, MessageId};
+use self::trace::Origin;
+use self::writer::Job;
+use crate::events;
+use crate::mm4::{self, Summary};
+use crate::smtp::Envelope;
+
+/// Octets of a draft that are gathered before they are written.
+const BUFFER: usize = 32 * 1024;
+
+/// What failed on the way of a mail to the spool; for the log, not for the peer.
+#[derive(Debug)]
+pub struct SpoolError {
+    /// What was tried, such as "sync the draft".
+    pub doing: &'static str,
+    /// Why it failed.
+    pub error: io::Error,
+}
+
+impl SpoolError {
+    fn new(doing: &'static str, error: io::Error) -> SpoolError {
+        SpoolError { doing, error }
+    }
+}
+
+impl fmt::Display for SpoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}: {}", self.doing, self.error)
+    }
+}
+
+impl std::error::Error for SpoolError {}
+
+/// The spool as the sessions see it.
+pub struct Spool {
+    disk: Arc<dyn Disk>,
+    hostname: String,
+    ids: IdSource,
+    jobs: Sender<Job>,
+    space: Space,
+}
+
+/// How much room there must be.
+#[derive(Clone, Copy, Debug)]
+pub struct Reserve {
+    /// Octets that one mail may need.
+    pub max_message_size: u64,
+    /// Octets that stay free beside the open transactions; 0 turns the guard off.
+    pub min_free: u64,
+}
+
+/// Counts the open transactions, each of which may need a whole mail's room.
+#[derive(Debug)]
+struct Space {
+    reserve: Reserve,
+    open: AtomicU64,
+    low: AtomicBool,
+}
+
+impl Spool {
+    /// A spool on `disk`, and the writer's loop, which must be run on a thread
+    /// of its own; it ends when the spool is dropped.
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        hostname: &str,
+        reserve: Reserve,
+    ) -> (Spool, impl FnOnce() + Send + 'static) {
+        let (jobs, run) = writer::writer(Arc::clone(&disk));
+        let spool = Spool {
+            disk,
+            hostname: hostname.to_owned(),
+            ids: IdSource::new(hostname, std::process::id()),
+            jobs,
+            space: Space {
+                reserve,
+                open: AtomicU64::new(0),
+                low: AtomicBool::new(false),
+            },
+        };
+        (spool, run)
+    }
+
+    /// Room for one more transaction, held until it is dropped. `None` when the
+    /// file system has less free than one maximum mail for each open
+    /// transaction plus the reserve.
+    pub fn reserve(self: &Arc<Self>) -> Option<Reservation> {
+        let space = &self.space;
+        let open = space.open.fetch_add(1, Ordering::Relaxed) + 1;
+        let reservation = Reservation {
+            spool: Arc::clone(self),
+        };
+        if space.reserve.min_free == 0 {
+            return Some(reservation);
+        }
+        let needed = open
+            .saturating_mul(space.reserve.max_message_size)
+            .saturating_add(space.reserve.min_free);
+        // A file system that does not answer fails the draft, which is told.
+        let free = self.disk.free().unwrap_or(u64::MAX);
+        let low = free < needed;
+        if space.low.swap(low, Ordering::Relaxed) != low {
+            events::space(low, free, needed);
+        }
+        (!low).then_some(reservation)
+    }
+
+    /// Begins the draft of a mail whose DATA is accepted now: the file is there
+    /// when this returns.
+    pub fn open(
+        self: &Arc<Self>,
+        envelope: &Envelope,
+        origin: Origin,
+    ) -> Result<Draft, SpoolError> {
+        let (id, time) = self.ids.next(Timestamp::now());
+        let name = id.file_name();
+        let file = self
+            .disk
+            .create(&name)
+            .map_err(|error| SpoolError::new("make the draft", error))?;
+        let trace = trace::trace(envelope, origin, &self.hostname, &id, time);
+        let mut buffer = Vec::with_capacity(BUFFER.max(trace.len()));
+        buffer.extend_from_slice(trace.as_bytes());
+        Ok(Draft {
+            spool: Arc::clone(self),
+            id,
+            name,
+            file: Some(file),
+            header_at: trace.len(),
+            buffer,
+            octets: 0,
+            summary: None,
+        })
+    }
+}
+
+/// Room for one transaction.
+pub struct Reservation {
+    spool: Arc<Spool>,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.spool.space.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A mail on its way in: tmp/ID.eml. Dropping it removes the file, unless it
+/// has been committed.
+pub struct Draft {
+    spool: Arc<Spool>,
+    id: MessageId,
+    /// Empty when there is no file to remove any more.
+    name: String,
+    /// Nothing once it is closed.
+    file: Option<Box<dyn DraftFile>>,
+    /// What is not written yet.
+    buffer: Vec<u8>,
+    /// Where the client's octets begin in the first buffer.
+    header_at: usize,
+    /// Octets of content so far.
+    octets: u64,
+    /// Read from the first buffer: the header block of any usual mail is in it.
+    summary: Option<Summary>,
+}
+
+/// A mail that will survive a power cut.
+#[derive(Debug)]
+pub struct Committed {
+    /// Its id.
+    pub id: MessageId,
+    /// Octets of content, without the trace.
+    pub octets: u64,
+    /// What its header says, as far as that stands in its first 32 KiB.
+    pub summary: Summary,
+}
+
+impl Draft {
+    /// The id that the mail will have.
+    pub fn id(&self) -> &MessageId {
+        &self.id
+    }
+
+    /// Adds octets of content. After an error the draft is of no use.
+    pub fn write(&mut self, mut content: &[u8]) -> Result<(), SpoolError> {
+        self.octets += content.len() as u64;
+        while !content.is_empty() {
+            let room = self.buffer.capacity() - self.buffer.len();
+            let (now, later) = content.split_at_checked(room).unwrap_or((content, &[]));
+            self.buffer.extend_from_slice(now);
+            content = later;
+            if !content.is_empty() {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the mail durable under its name in new/. After an error, nothing
+    /// of it is left that anybody would take for a mail.
+    pub fn commit(mut self) -> Result<Committed, SpoolError> {
+        self.flush()?;
+        if let Some(file) = &mut self.file {
+            // A sync that failed is never tried again: the kernel may have
+            // dropped the pages it could not write and call the next one good.
+            file.sync()
+                .map_err(|error| SpoolError::new("sync the draft", error))?;
+        }
+        self.file = None;
+        self.publish()?;
+        let committed = Committed {
+            id: self.id.clone(),
+            octets: self.octets,
+            summary: self.summary.take().unwrap_or_default(),
+        };
+        self.name.clear();
+        Ok(committed)
+    }
+
+    /// Hands the name to the writer and waits for its answer.
+    fn publish(&self) -> Result<(), SpoolError> {
+        let gone = || SpoolError::new("reach the writer", io::ErrorKind::BrokenPipe.into());
+        let (answer, result) = bounded(1);
+        let name = self.name.clone();
+        self.spool
+            .jobs
+            .send(Job { name, answer })
+            .map_err(|_| gone())?;
+        result.recv().map_err(|_| gone())?
+    }
+
+    fn flush(&mut self) -> Result<(), SpoolError> {
+        if self.summary.is_none() {
+            let header = self.buffer.get(self.header_at..).unwrap_or_default();
+            self.summary = Some(mm4::summary(header).unwrap_or_default());
+        }
+        if let Some(file) = &mut self.file {
+            file.write_all(&self.buffer)
+                .map_err(|error| SpoolError::new("write the draft", error))?;
+        }
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        self.file = None;
+        if self.name.is_empty() {
+            return;
+        }
+        match self.spool.disk.remove_draft(&self.name) {
+            Ok(()) => {}
+            // The writer had renamed it and taken it back.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => events::cannot_remove("tmp", &self.name, &error),
+        }
+    }
+}

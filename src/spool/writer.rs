@@ -1,0 +1,87 @@
+//! The writer: the one thread that makes names true.
+//!
+//! Drafts come with their contents already on the device, synced by their own
+//! session threads, in parallel. The writer takes what is queued, renames all
+//! of it into new/, syncs the directory once, and answers each. The more wait,
+//! the fewer directory syncs a mail costs; one that waits alone is not held
+//! back for company.
+
+use std::io;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::disk::Disk;
+use super::{SpoolError, events};
+
+/// Drafts that may wait for the writer; a session that finds it full waits.
+const QUEUE: usize = 1024;
+/// Drafts made public by one directory sync at most.
+const BATCH: usize = 256;
+
+/// A synced draft in tmp/ and where its answer goes.
+#[derive(Debug)]
+pub struct Job {
+    /// Its file name, the same in tmp/ and new/.
+    pub name: String,
+    /// Said once: the name is durable, or why not.
+    pub answer: Sender<Result<(), SpoolError>>,
+}
+
+/// The queue, and the loop that empties it; the loop ends when the last sender
+/// is gone and the queue is empty.
+pub fn writer(disk: Arc<dyn Disk>) -> (Sender<Job>, impl FnOnce() + Send + 'static) {
+    let (sender, receiver) = bounded(QUEUE);
+    (sender, move || run(disk.as_ref(), &receiver))
+}
+
+fn run(disk: &dyn Disk, jobs: &Receiver<Job>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while let Ok(first) = jobs.recv() {
+        batch.push(first);
+        batch.extend(jobs.try_iter().take(BATCH - 1));
+        publish(disk, &mut batch);
+    }
+}
+
+/// Renames, syncs, answers; leaves `batch` empty.
+fn publish(disk: &dyn Disk, batch: &mut Vec<Job>) {
+    batch.retain(|job| match disk.publish(&job.name) {
+        Ok(()) => true,
+        Err(error) => {
+            answer(
+                job,
+                Err(SpoolError::new("rename the draft into new/", error)),
+            );
+            false
+        }
+    });
+    if batch.is_empty() {
+        return;
+    }
+    match disk.sync_new() {
+        Ok(()) => batch.drain(..).for_each(|job| answer(&job, Ok(()))),
+        Err(error) => {
+            for job in batch.drain(..) {
+                take_back(disk, &job.name);
+                let error = io::Error::new(error.kind(), error.to_string());
+                answer(&job, Err(SpoolError::new("sync new/", error)));
+            }
+        }
+    }
+}
+
+/// A name that may not survive a power cut must not stand there as if it did;
+/// where a consumer has it already, the mail comes twice and is not lost.
+fn take_back(disk: &dyn Disk, name: &str) {
+    match disk.unpublish(name) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => events::cannot_remove("new", name, &error),
+    }
+}
+
+/// A session that has gone away does not need its answer.
+fn answer(job: &Job, result: Result<(), SpoolError>) {
+    let _ = job.answer.send(result);
+}
