@@ -6,22 +6,27 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::disk::Directory;
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use super::disk::{Disk, DraftFile};
 
 /// Mode of directories, less the umask.
 const DIRECTORY_MODE: u32 = 0o750;
-/// Mode of the lock file, less the umask.
+/// Mode of messages and of the lock file, less the umask.
 const FILE_MODE: u32 = 0o640;
 
-/// A spool that this process owns, as far as servers of its name go.
+/// A spool that this process owns, as far as servers of its name go; tmp/ and
+/// new/ are held open.
 #[derive(Debug)]
 pub struct Maildir {
-    /// tmp/ and new/.
-    pub directory: Directory,
+    tmp: OwnedFd,
+    new: OwnedFd,
     /// Held as long as the process lives; the kernel lets go of it.
     _lock: File,
 }
@@ -80,13 +85,58 @@ impl Maildir {
             make(&directory).map_err(failed("make", &directory))?;
         }
         let lock = lock(spool, hostname)?;
-        let directory = Directory::open(spool).map_err(failed("open", spool))?;
+        let open = |name| {
+            let path = spool.join(name);
+            open_directory(&path).map_err(failed("open", &path))
+        };
+        let (tmp, new) = (open("tmp")?, open("new")?);
         remove_leftovers(&spool.join("tmp"), hostname)?;
         prove(spool, hostname)?;
         Ok(Maildir {
-            directory,
+            tmp,
+            new,
             _lock: lock,
         })
+    }
+}
+
+impl Disk for Maildir {
+    fn create(&self, name: &str) -> io::Result<Box<dyn DraftFile>> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.tmp, name, flags, Mode::from_raw_mode(FILE_MODE))?;
+        Ok(Box::new(File::from(file)))
+    }
+
+    fn remove_draft(&self, name: &str) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.tmp, name, AtFlags::empty())?)
+    }
+
+    fn publish(&self, name: &str) -> io::Result<()> {
+        let flags = RenameFlags::NOREPLACE;
+        match rustix::fs::renameat_with(&self.tmp, name, &self.new, name, flags) {
+            // A file system without the flag; ids are unique all the same.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                Ok(rustix::fs::renameat(&self.tmp, name, &self.new, name)?)
+            }
+            result => Ok(result?),
+        }
+    }
+
+    fn sync_new(&self) -> io::Result<()> {
+        Ok(rustix::fs::fsync(&self.new)?)
+    }
+
+    fn unpublish(&self, name: &str) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.new, name, AtFlags::empty())?)
+    }
+
+    fn free(&self) -> io::Result<u64> {
+        let stat = rustix::fs::fstatvfs(&self.tmp)?;
+        if stat.f_blocks == 0 {
+            // Some network file systems do not say.
+            return Ok(u64::MAX);
+        }
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 }
 
@@ -131,6 +181,11 @@ fn lock(spool: &Path, hostname: &str) -> Result<File, OpenError> {
         }),
         Err(TryLockError::Error(error)) => Err(failed("lock", &path)(error)),
     }
+}
+
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
 /// Drafts of a process that ended before it could remove them.

@@ -84,10 +84,11 @@ impl Spool {
     /// A spool on `disk`, and the writer's loop, which must be run on a thread
     /// of its own; it ends when the spool is dropped.
     pub fn new(
-        disk: Arc<dyn Disk>,
+        disk: impl Disk + 'static,
         hostname: &str,
         reserve: Reserve,
     ) -> (Spool, impl FnOnce() + Send + 'static) {
+        let disk: Arc<dyn Disk> = Arc::new(disk);
         let (jobs, run) = writer::writer(Arc::clone(&disk));
         let spool = Spool {
             disk,

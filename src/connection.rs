@@ -1,0 +1,349 @@
+//! One client: flush, wait, read, feed the session, do its steps.
+//!
+//! Replies are gathered and sent when the client must be waited for, so a
+//! pipelined group is answered in one write (RFC 2920). Two clocks bound what a
+//! client may take: the login deadline, from accept to a successful AUTH, and
+//! the silence limit. Silence ends when a line is complete, so a command that
+//! drips ends its session too; a mail has a floor of octets per second.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::accounts::Accounts;
+use crate::events::{self, Sent};
+use crate::server::Shared;
+use crate::smtp::reply::{self, Reply};
+use crate::smtp::{Session, Step};
+use crate::spool::trace::Origin;
+use crate::spool::{Draft, Reservation};
+use crate::stream::{Clock, Received, Stream};
+use crate::tls::Acceptor;
+
+/// Octets read at once.
+const READ: usize = 32 * 1024;
+
+/// How long the client may go on sending behind the last reply.
+const LINGER: Duration = Duration::from_secs(5);
+/// The same when the server is going down.
+const LINGER_AT_STOP: Duration = Duration::from_millis(500);
+
+/// Over which time a mail's octets per second are averaged.
+const PACE_WINDOW: Duration = Duration::from_secs(60);
+
+/// Serves one client from its first octet to its last.
+pub fn serve(
+    socket: TcpStream,
+    peer: SocketAddr,
+    acceptor: Option<&Acceptor>,
+    accepted: Instant,
+    shared: &Shared,
+) {
+    events::connected(peer, acceptor.is_some());
+    let why = match Connection::new(socket, peer, acceptor, accepted, shared) {
+        Ok(connection) => connection.run(),
+        Err(error) => error.to_string().into(),
+    };
+    events::disconnected(peer, &why);
+}
+
+type Why = std::borrow::Cow<'static, str>;
+
+struct Connection<'s> {
+    shared: &'s Shared,
+    peer: SocketAddr,
+    stream: Stream,
+    session: Session,
+    /// What is to be said before the next wait.
+    replies: Vec<u8>,
+    /// The mail on its way in, and what its log line tells of the envelope.
+    draft: Option<(Draft, Sent)>,
+    reservation: Option<Reservation>,
+    login_deadline: Instant,
+    /// When the client last completed a line or sent octets of a mail.
+    heard: Instant,
+    pace: Pace,
+    /// When mails in progress must be done, once the server is going down.
+    grace_end: Option<Instant>,
+}
+
+/// How fast a mail comes, over one window.
+#[derive(Default)]
+struct Pace {
+    /// Only the time that the client was waited for counts.
+    waited: Duration,
+    octets: u64,
+}
+
+impl<'s> Connection<'s> {
+    fn new(
+        socket: TcpStream,
+        peer: SocketAddr,
+        acceptor: Option<&Acceptor>,
+        accepted: Instant,
+        shared: &'s Shared,
+    ) -> io::Result<Connection<'s>> {
+        let tls = acceptor.map(Acceptor::session).transpose()?;
+        Ok(Connection {
+            stream: Stream::new(socket, tls, shared.clocks.timeout)?,
+            session: Session::new(Arc::clone(&shared.policy)),
+            shared,
+            peer,
+            replies: Vec::new(),
+            draft: None,
+            reservation: None,
+            login_deadline: accepted + shared.clocks.login_timeout,
+            heard: accepted,
+            pace: Pace::default(),
+            grace_end: None,
+        })
+    }
+
+    fn run(mut self) -> Why {
+        let why = match self.handshake() {
+            Ok(()) => self
+                .converse()
+                .unwrap_or_else(|error| error.to_string().into()),
+            Err(why) => {
+                events::handshake_failed(self.peer, &why);
+                why
+            }
+        };
+        // The draft's file goes before the wait for the client's last octets.
+        self.draft = None;
+        self.reservation = None;
+        let linger = match self.grace_end {
+            Some(_) => LINGER_AT_STOP,
+            None => LINGER,
+        };
+        self.stream.close(Instant::now() + linger);
+        why
+    }
+
+    fn handshake(&mut self) -> Result<(), Why> {
+        let clock = Clock {
+            deadline: self.login_deadline,
+            stop: Some(self.shared.stop.fd()),
+        };
+        match self.stream.handshake(clock) {
+            Ok(Received::Octets(_)) => Ok(()),
+            Ok(Received::End) => Err("client closed".into()),
+            Ok(Received::Deadline) => Err("timeout".into()),
+            Ok(Received::Stop) => Err("shutting down".into()),
+            Err(error) => Err(error.to_string().into()),
+        }
+    }
+
+    /// Talks until one side has had enough; says why.
+    fn converse(&mut self) -> io::Result<Why> {
+        let mut buffer = vec![0; READ];
+        self.say(&self.session.banner());
+        self.heard = Instant::now();
+        loop {
+            if self.grace_end.is_some() && !self.session.is_receiving_mail() {
+                return self.hang_up(&reply::SHUTTING_DOWN_421);
+            }
+            self.flush()?;
+            let received = self.stream.read(&mut buffer, self.clock())?;
+            let waited = self.stream.waited();
+            match received {
+                Received::Octets(count) => {
+                    let octets = buffer.get(..count).unwrap_or_default();
+                    if self.is_too_slow(waited, octets.len()) {
+                        return self.hang_up(&reply::TIMEOUT_421);
+                    }
+                    if let ControlFlow::Break(why) = self.feed(octets) {
+                        self.flush()?;
+                        return Ok(why);
+                    }
+                }
+                Received::End => return Ok("client closed".into()),
+                Received::Stop => self.grace_end = Some(self.shared.stop.grace_end()),
+                Received::Deadline => {
+                    if self.is_past_grace() {
+                        return self.hang_up(&reply::SHUTTING_DOWN_421);
+                    }
+                    if self.is_too_slow(waited, 0) || Instant::now() >= self.silence_deadline() {
+                        return self.hang_up(&reply::TIMEOUT_421);
+                    }
+                }
+            }
+        }
+    }
+
+    /// When the wait for the client's next octets ends, and what else ends it.
+    fn clock(&self) -> Clock<'s> {
+        let mut deadline = self.silence_deadline();
+        if self.has_floor() {
+            let rest = PACE_WINDOW.saturating_sub(self.pace.waited);
+            deadline = deadline.min(Instant::now() + rest);
+        }
+        if let Some(grace_end) = self.grace_end {
+            deadline = deadline.min(grace_end);
+        }
+        Clock {
+            deadline,
+            // Once it is known, it need not be heard again.
+            stop: match self.grace_end {
+                Some(_) => None,
+                None => Some(self.shared.stop.fd()),
+            },
+        }
+    }
+
+    fn silence_deadline(&self) -> Instant {
+        let silence = self.heard + self.shared.clocks.timeout;
+        if self.session.is_logged_in() {
+            silence
+        } else {
+            silence.min(self.login_deadline)
+        }
+    }
+
+    fn is_past_grace(&self) -> bool {
+        self.grace_end
+            .is_some_and(|grace_end| Instant::now() >= grace_end)
+    }
+
+    fn has_floor(&self) -> bool {
+        self.session.is_receiving_mail() && self.shared.clocks.min_rate > 0
+    }
+
+    /// Counts what a wait has brought to a mail, and judges each full window.
+    fn is_too_slow(&mut self, waited: Duration, octets: usize) -> bool {
+        if !self.has_floor() {
+            return false;
+        }
+        self.pace.waited += waited;
+        self.pace.octets += octets as u64;
+        if self.pace.waited < PACE_WINDOW {
+            return false;
+        }
+        let window = std::mem::take(&mut self.pace);
+        let floor = self
+            .shared
+            .clocks
+            .min_rate
+            .saturating_mul(window.waited.as_secs());
+        window.octets < floor
+    }
+
+    /// Gives octets to the session and does what it wants.
+    fn feed(&mut self, octets: &[u8]) -> ControlFlow<Why> {
+        let mut input = octets;
+        let mut heard = self.session.is_receiving_mail();
+        while let Some(step) = self.session.receive(&mut input) {
+            heard = true;
+            self.perform(step)?;
+            if !self.session.is_in_transaction() {
+                self.reservation = None;
+                if self.grace_end.is_some() {
+                    // The mail is done; what else the client has sent must wait.
+                    break;
+                }
+            }
+        }
+        if heard {
+            self.heard = Instant::now();
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn perform(&mut self, step: Step<'_>) -> ControlFlow<Why> {
+        match step {
+            Step::Reply(reply) => self.say(&reply),
+            Step::Close(reply) => {
+                self.say(&reply);
+                let text = String::from_utf8_lossy(reply.as_bytes());
+                return ControlFlow::Break(text.trim_end().to_owned().into());
+            }
+            Step::Verify(credentials) => {
+                let login = self.accounts().verify(&credentials);
+                match &login {
+                    Some(system_id) => events::login(self.peer, system_id.as_str()),
+                    None => events::login_failed(self.peer, &credentials.authcid),
+                }
+                let next = self.session.verified(login);
+                return self.perform(next);
+            }
+            Step::Begin => {
+                self.reservation = self.shared.spool.reserve();
+                let reply = self.session.begun(self.reservation.is_some());
+                self.say(&reply);
+            }
+            Step::Open(envelope) => {
+                let origin = Origin {
+                    peer: self.peer.ip(),
+                    tls: self.stream.tls_version().is_some(),
+                };
+                self.draft = match self.shared.spool.open(&envelope, origin) {
+                    Ok(draft) => Some((draft, Sent::from(&envelope))),
+                    Err(error) => {
+                        events::spool_failed(self.peer, &error);
+                        None
+                    }
+                };
+                self.pace = Pace::default();
+                let reply = self.session.opened(self.draft.is_some());
+                self.say(&reply);
+            }
+            Step::Content(content) => {
+                if let Some((draft, _)) = &mut self.draft
+                    && let Err(error) = draft.write(content)
+                {
+                    events::spool_failed(self.peer, &error);
+                    self.draft = None;
+                    self.session.spool_failed();
+                }
+            }
+            Step::Commit => self.commit(),
+            Step::Abandon => self.draft = None,
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn commit(&mut self) {
+        let result = self
+            .draft
+            .take()
+            .map(|(draft, sent)| (draft.commit(), sent));
+        let reply = match result {
+            Some((Ok(mail), sent)) => {
+                events::mail(self.peer, self.stream.tls_version(), &sent, &mail);
+                self.session.committed(Some(mail.id.as_str()))
+            }
+            Some((Err(error), _)) => {
+                events::spool_failed(self.peer, &error);
+                self.session.committed(None)
+            }
+            None => self.session.committed(None),
+        };
+        self.say(&reply);
+    }
+
+    fn accounts(&self) -> Arc<Accounts> {
+        self.shared.accounts()
+    }
+
+    fn say(&mut self, reply: &Reply) {
+        self.replies.extend_from_slice(reply.as_bytes());
+    }
+
+    /// Says what is to be said, all of it in one write.
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.replies.is_empty() {
+            self.stream.write(&self.replies)?;
+            self.replies.clear();
+        }
+        Ok(())
+    }
+
+    fn hang_up(&mut self, reply: &Reply) -> io::Result<Why> {
+        self.say(reply);
+        self.flush()?;
+        let text = String::from_utf8_lossy(reply.as_bytes());
+        Ok(text.trim_end().to_owned().into())
+    }
+}

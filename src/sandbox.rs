@@ -1,0 +1,90 @@
+//! The process confines itself with Landlock: from then on it can read its
+//! configuration, write its spool, and neither connect nor listen anywhere
+//! else. Linux 5.19 and later; elsewhere, and where the kernel does not offer
+//! it, the server runs without.
+//!
+//! The configuration is opened up by its directories, not its files, for a
+//! reload must see the file that has taken the place of the old one; where a
+//! file is a link, its target's directory is opened up too.
+
+use std::path::Path;
+
+/// Confines the process, threads started from now on included. Says what it
+/// got, for the log.
+pub fn confine(spool: &Path, configuration: &[&Path]) -> String {
+    #[cfg(target_os = "linux")]
+    return match linux::confine(spool, configuration) {
+        Ok(state) => state,
+        Err(error) => format!("off, the kernel does not offer it: {error}"),
+    };
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (spool, configuration);
+        "off, there is none for this system".to_owned()
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::path::{Path, PathBuf};
+
+    use landlock::{
+        ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, PathBeneath,
+        PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    };
+
+    pub fn confine(spool: &Path, configuration: &[&Path]) -> Result<String, RulesetError> {
+        let abi = ABI::V6;
+        let mut ruleset = Ruleset::default()
+            // Without this right a rename from tmp/ to new/ is always refused.
+            .set_compatibility(CompatLevel::HardRequirement)
+            .handle_access(AccessFs::Refer)?
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(abi))?
+            .handle_access(AccessNet::from_all(abi))?
+            .scope(Scope::from_all(abi))?
+            .create()?;
+        let write = AccessFs::from_read(abi)
+            | AccessFs::WriteFile
+            | AccessFs::Truncate
+            | AccessFs::MakeReg
+            | AccessFs::RemoveFile
+            | AccessFs::Refer;
+        if let Ok(directory) = PathFd::new(spool) {
+            ruleset = ruleset.add_rule(PathBeneath::new(directory, write & !AccessFs::Execute))?;
+        }
+        let read = AccessFs::ReadFile | AccessFs::ReadDir;
+        for directory in configuration.iter().flat_map(|file| directories(file)) {
+            if let Ok(directory) = PathFd::new(directory) {
+                ruleset = ruleset.add_rule(PathBeneath::new(directory, read))?;
+            }
+        }
+        let status = ruleset.restrict_self()?;
+        let enforced = match status.ruleset {
+            RulesetStatus::FullyEnforced => "on",
+            RulesetStatus::PartiallyEnforced => "on in part",
+            RulesetStatus::NotEnforced => "off",
+        };
+        let kernel = match status.landlock {
+            LandlockStatus::Available { effective_abi, .. } => {
+                format!("Landlock ABI {}", effective_abi as i32)
+            }
+            _ => "no Landlock".to_owned(),
+        };
+        Ok(format!(
+            "{enforced}, {kernel}: reads its configuration, writes its spool"
+        ))
+    }
+
+    /// Where `file` is, and where what it links to is.
+    fn directories(file: &Path) -> Vec<PathBuf> {
+        let parent = |path: &Path| match path.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
+            Some(parent) => parent.to_owned(),
+            None => PathBuf::from("/"),
+        };
+        let mut found = vec![parent(file)];
+        found.extend(file.canonicalize().ok().map(|target| parent(&target)));
+        found
+    }
+}

@@ -1,0 +1,170 @@
+//! TLS 1.2 and 1.3 by rustls, the only file that names it. TLS 1.1 is not
+//! offered: RFC 8996 forbids it.
+//!
+//! The socket underneath is driven by the caller, who waits for it with the
+//! clocks of the session: a record that drips in does not hold them up.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
+
+#[cfg(feature = "post-quantum")]
+use rustls::crypto::aws_lc_rs as provider;
+#[cfg(not(feature = "post-quantum"))]
+use rustls::crypto::ring as provider;
+
+/// Tickets that a client gets for coming back without a full handshake.
+const TICKETS: usize = 1;
+
+/// Certificate, key and versions: what a handshake needs.
+#[derive(Clone)]
+pub struct Acceptor(Arc<ServerConfig>);
+
+/// Why there can be no TLS.
+#[derive(Debug)]
+pub struct TlsError {
+    option: &'static str,
+    path: PathBuf,
+    fault: String,
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TlsError {
+            option,
+            path,
+            fault,
+        } = self;
+        write!(
+            f,
+            "cannot use {} for TLS: {fault}; give a PEM file with {option}, \
+             or make a certificate with scripts/certs.sh",
+            path.display()
+        )
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+impl Acceptor {
+    /// Reads the PEM chain and its key; they must belong together.
+    pub fn load(cert: &Path, key: &Path) -> Result<Acceptor, TlsError> {
+        let wrong = |option, path: &Path, fault: &dyn fmt::Display| TlsError {
+            option,
+            path: path.to_owned(),
+            fault: fault.to_string(),
+        };
+        let open = |option, path: &Path| {
+            File::open(path)
+                .map(BufReader::new)
+                .map_err(|error| wrong(option, path, &error))
+        };
+        let chain = rustls_pemfile::certs(&mut open("--cert", cert)?)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| wrong("--cert", cert, &error))?;
+        if chain.is_empty() {
+            return Err(wrong("--cert", cert, &"no certificate in it"));
+        }
+        let private_key = rustls_pemfile::private_key(&mut open("--key", key)?)
+            .map_err(|error| wrong("--key", key, &error))?
+            .ok_or_else(|| wrong("--key", key, &"no private key in it"))?;
+        let mut config =
+            ServerConfig::builder_with_provider(Arc::new(provider::default_provider()))
+                .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+                .map_err(|error| wrong("--cert", cert, &error))?
+                .with_no_client_auth()
+                .with_single_cert(chain, private_key)
+                .map_err(|error| wrong("--key", key, &error))?;
+        // Tickets hold the state of a session, the server none of it.
+        config.send_tls13_tickets = TICKETS;
+        config.ticketer =
+            provider::Ticketer::new().map_err(|error| wrong("--cert", cert, &error))?;
+        Ok(Acceptor(Arc::new(config)))
+    }
+
+    /// A session that waits for its ClientHello.
+    pub fn session(&self) -> io::Result<TlsSession> {
+        ServerConnection::new(Arc::clone(&self.0))
+            .map(TlsSession)
+            .map_err(io::Error::other)
+    }
+}
+
+/// The TLS half of one connection.
+#[derive(Debug)]
+pub struct TlsSession(ServerConnection);
+
+/// What there is to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plaintext {
+    /// So many octets were read.
+    Octets(usize),
+    /// Nothing yet: records are needed from the socket.
+    Wanting,
+    /// The client has said close_notify, or gone.
+    End,
+}
+
+impl TlsSession {
+    /// Whether the handshake goes on.
+    pub fn is_handshaking(&self) -> bool {
+        self.0.is_handshaking()
+    }
+
+    /// The version for the log, once it is agreed on.
+    pub fn version(&self) -> Option<&'static str> {
+        match self.0.protocol_version()? {
+            ProtocolVersion::TLSv1_2 => Some("TLSv1.2"),
+            ProtocolVersion::TLSv1_3 => Some("TLSv1.3"),
+            _ => Some("TLS"),
+        }
+    }
+
+    /// Reads records from the socket, which is ready, and answers what TLS
+    /// itself has to answer. `false` when the client has gone.
+    pub fn receive(&mut self, mut socket: impl Read + Write) -> io::Result<bool> {
+        let count = self.0.read_tls(&mut socket)?;
+        if let Err(error) = self.0.process_new_packets() {
+            // The alert that says why; whether it arrives is no matter.
+            let _ = self.send(&mut socket);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+        }
+        self.send(&mut socket)?;
+        Ok(count > 0)
+    }
+
+    /// Takes decrypted octets.
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Plaintext> {
+        match self.0.reader().read(buffer) {
+            Ok(0) => Ok(Plaintext::End),
+            Ok(count) => Ok(Plaintext::Octets(count)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Plaintext::Wanting),
+            // The client closed without close_notify: an end like any other,
+            // since SMTP says itself where a mail is complete.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Plaintext::End),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Encrypts `octets`; [`TlsSession::send`] sends them. Says how many fit.
+    pub fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.writer().write(octets)
+    }
+
+    /// Adds close_notify to what is to be sent.
+    pub fn close(&mut self) {
+        self.0.send_close_notify();
+    }
+
+    /// Sends what is encrypted.
+    pub fn send(&mut self, mut socket: impl Write) -> io::Result<()> {
+        while self.0.wants_write() {
+            self.0.write_tls(&mut socket)?;
+        }
+        Ok(())
+    }
+}
