@@ -1,0 +1,240 @@
+//! A client that speaks as the test says, octet by octet if need be.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use super::{DEADLINE, Server, plain_response};
+
+/// One connection, with a transcript that is shown when a test fails.
+pub struct Client {
+    stream: Box<dyn ReadWrite>,
+    socket: TcpStream,
+    unread: Vec<u8>,
+    transcript: String,
+}
+
+trait ReadWrite: Read + Write + Send {}
+impl<T: Read + Write + Send> ReadWrite for T {}
+
+impl Client {
+    /// Connects without TLS; the greeting is still to be read.
+    pub fn plain(address: SocketAddr) -> Client {
+        let socket = connect(address);
+        Client::new(Box::new(socket.try_clone().unwrap()), socket)
+    }
+
+    /// Connects with TLS, trusting `ca` alone; the greeting is still to be read.
+    pub fn tls(address: SocketAddr, ca: &CertificateDer<'static>) -> Client {
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from("localhost").unwrap();
+        let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+        let socket = connect(address);
+        let stream = StreamOwned::new(connection, socket.try_clone().unwrap());
+        Client::new(Box::new(stream), socket)
+    }
+
+    /// Connects to the plain or the TLS port of `server`, and reads the greeting.
+    pub fn greeted(server: &Server, tls: bool) -> Client {
+        let mut client = if tls {
+            Client::tls(server.tls, &server.ca)
+        } else {
+            Client::plain(server.plain)
+        };
+        client.expect(220);
+        client
+    }
+
+    /// Greets and logs in.
+    pub fn logged_in(server: &Server, tls: bool) -> Client {
+        let mut client = Client::greeted(server, tls);
+        client.command("EHLO client.example", 250);
+        client.command(&format!("AUTH PLAIN {}", plain_response()), 235);
+        client
+    }
+
+    fn new(stream: Box<dyn ReadWrite>, socket: TcpStream) -> Client {
+        Client {
+            stream,
+            socket,
+            unread: Vec::new(),
+            transcript: String::new(),
+        }
+    }
+
+    /// Sends octets as they are.
+    pub fn send(&mut self, octets: &[u8]) {
+        if let Err(error) = self.try_send(octets) {
+            self.fail(&format!("cannot send: {error}"));
+        }
+    }
+
+    /// Sends octets to a server that may have gone.
+    pub fn try_send(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.transcript.push_str(&format!("C: {}\n", show(octets)));
+        self.stream.write_all(octets)?;
+        self.stream.flush()
+    }
+
+    /// Reads one reply, of all its lines, without the last CRLF.
+    pub fn reply(&mut self) -> String {
+        let mut lines = Vec::new();
+        loop {
+            let Some(line) = self.line() else {
+                self.fail("the server closed in the place of a reply");
+            };
+            let last = line.as_bytes().get(3) != Some(&b'-');
+            lines.push(line);
+            if last {
+                return lines.join("\r\n");
+            }
+        }
+    }
+
+    /// Reads one reply that must have this code.
+    pub fn expect(&mut self, code: u16) -> String {
+        let reply = self.reply();
+        if !reply.starts_with(&code.to_string()) {
+            self.fail(&format!("expected {code}"));
+        }
+        reply
+    }
+
+    /// Reads one reply that must be this, octet by octet.
+    pub fn expect_exactly(&mut self, expected: &str) {
+        let reply = self.reply();
+        if reply != expected {
+            self.fail(&format!("expected {expected:?}"));
+        }
+    }
+
+    /// Sends a line and reads the reply, which must have this code.
+    pub fn command(&mut self, line: &str, code: u16) -> String {
+        self.send(format!("{line}\r\n").as_bytes());
+        self.expect(code)
+    }
+
+    /// Sends a whole mail, stuffing what needs it; gives the id of its 250.
+    pub fn deliver(&mut self, content: &[u8]) -> String {
+        self.command("MAIL FROM:<+972500000001/TYPE=PLMN@client.example>", 250);
+        self.command("RCPT TO:<+972500000002/TYPE=PLMN@test.example>", 250);
+        self.command("DATA", 354);
+        let wire = wire(content);
+        self.send(&wire);
+        let reply = self.expect(250);
+        id(&reply)
+    }
+
+    /// Reads until the server closes, which it must; gives what came before.
+    pub fn read_to_end(&mut self) -> Vec<u8> {
+        let mut octets = [0; 4096];
+        loop {
+            match self.stream.read(&mut octets) {
+                Ok(0) => return std::mem::take(&mut self.unread),
+                Ok(count) => {
+                    self.transcript
+                        .push_str(&format!("S: {}\n", show(&octets[..count])));
+                    self.unread.extend_from_slice(&octets[..count]);
+                }
+                Err(error) => self.fail(&format!("the server does not close: {error}")),
+            }
+        }
+    }
+
+    /// The server must close without another word.
+    pub fn expect_close(&mut self) {
+        let rest = self.read_to_end();
+        if !rest.is_empty() {
+            self.fail("expected the server to close");
+        }
+    }
+
+    /// Closes the sending side.
+    pub fn finish(&mut self) {
+        self.socket.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// The socket, for what needs it bare.
+    pub fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// One line without its CRLF; `None` when the server has closed.
+    pub fn line(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.unread.windows(2).position(|two| two == b"\r\n") {
+                let line: Vec<u8> = self.unread.drain(..end + 2).collect();
+                let line = String::from_utf8_lossy(&line[..end]).into_owned();
+                self.transcript.push_str(&format!("S: {line}\n"));
+                return Some(line);
+            }
+            let mut octets = [0; 4096];
+            match self.stream.read(&mut octets) {
+                Ok(0) => return None,
+                Ok(count) => self.unread.extend_from_slice(&octets[..count]),
+                Err(error) => self.fail(&format!("no line from the server: {error}")),
+            }
+        }
+    }
+
+    fn fail(&self, what: &str) -> ! {
+        panic!("{what}; the transcript:\n{}", self.transcript);
+    }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect_timeout(&address, DEADLINE).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket.set_write_timeout(Some(DEADLINE)).unwrap();
+    socket.set_nodelay(true).unwrap();
+    socket
+}
+
+/// The id in `250 queued as <ID>`.
+pub fn id(reply: &str) -> String {
+    reply
+        .strip_prefix("250 queued as <")
+        .and_then(|rest| rest.strip_suffix('>'))
+        .unwrap_or_else(|| panic!("no id in {reply:?}"))
+        .to_owned()
+}
+
+/// A mail as it goes over the wire: dots stuffed (RFC 5321 4.5.2), with its end.
+/// Content that does not end a line ends in the mail with a CRLF all the same.
+pub fn wire(content: &[u8]) -> Vec<u8> {
+    let mut wire = Vec::with_capacity(content.len() + 16);
+    let mut start = true;
+    for &octet in content {
+        if start && octet == b'.' {
+            wire.push(b'.');
+        }
+        start = octet == b'\n';
+        wire.push(octet);
+    }
+    if !wire.is_empty() && !wire.ends_with(b"\r\n") {
+        wire.extend_from_slice(b"\r\n");
+    }
+    wire.extend_from_slice(b".\r\n");
+    wire
+}
+
+fn show(octets: &[u8]) -> String {
+    let shown = &octets[..octets.len().min(200)];
+    let rest = octets.len() - shown.len();
+    let text = shown.escape_ascii();
+    if rest == 0 {
+        format!("{text}")
+    } else {
+        format!("{text}… and {rest} octets")
+    }
+}

@@ -1,0 +1,247 @@
+//! A real mm4d in a directory of its own.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::CertificateDer;
+use tempfile::TempDir;
+
+use super::{ACCOUNTS, DEADLINE, wait_for};
+
+/// Says how a server is to be started.
+pub struct Builder {
+    dir: TempDir,
+    options: Vec<String>,
+    spool: Option<PathBuf>,
+    env: Vec<(String, String)>,
+    descriptors: Option<u64>,
+}
+
+/// A running server; killed when it is dropped.
+pub struct Server {
+    /// Where its files are.
+    pub dir: TempDir,
+    /// The Maildir.
+    pub spool: PathBuf,
+    /// The plain listener.
+    pub plain: SocketAddr,
+    /// The TLS listener.
+    pub tls: SocketAddr,
+    /// What the server's certificate is signed by.
+    pub ca: CertificateDer<'static>,
+    child: Child,
+}
+
+impl Builder {
+    /// A server with the tests' accounts, a new certificate, and two listeners
+    /// on free ports of 127.0.0.1, named `test.example`.
+    pub fn new() -> Builder {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("accounts"), ACCOUNTS).unwrap();
+        Builder {
+            dir,
+            options: Vec::new(),
+            spool: None,
+            env: Vec::new(),
+            descriptors: None,
+        }
+    }
+
+    /// Adds options of the command line.
+    pub fn options<'a>(mut self, options: impl IntoIterator<Item = &'a str>) -> Builder {
+        self.options.extend(options.into_iter().map(str::to_owned));
+        self
+    }
+
+    /// Spools elsewhere.
+    pub fn spool(mut self, spool: &Path) -> Builder {
+        self.spool = Some(spool.to_owned());
+        self
+    }
+
+    /// Sets an environment variable.
+    pub fn env(mut self, name: &str, value: &str) -> Builder {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Limits the server's file descriptors, soft and hard.
+    pub fn descriptors(mut self, limit: u64) -> Builder {
+        self.descriptors = Some(limit);
+        self
+    }
+
+    /// Starts it and waits for its listeners.
+    pub fn start(self) -> Server {
+        let ca = make_certificate(self.dir.path());
+        let dir = self.dir.path();
+        let spool = self.spool.unwrap_or_else(|| dir.join("spool"));
+        let mut command = match self.descriptors {
+            Some(limit) => {
+                let mut command = Command::new("sh");
+                let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+                command.arg("-c").arg(script);
+                command.arg(env!("CARGO_BIN_EXE_mm4d"));
+                command
+            }
+            None => Command::new(env!("CARGO_BIN_EXE_mm4d")),
+        };
+        let mut child = command
+            .args(["--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0"])
+            .args(["--hostname", "test.example"])
+            .arg("--cert")
+            .arg(dir.join("server.pem"))
+            .arg("--key")
+            .arg(dir.join("server.key"))
+            .arg("--accounts")
+            .arg(dir.join("accounts"))
+            .arg("--spool")
+            .arg(&spool)
+            .args(&self.options)
+            .env("RUST_LOG", "debug")
+            .envs(self.env)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(dir.join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let address = |kind: &str| -> SocketAddr {
+            let line = lines.recv_timeout(DEADLINE).unwrap_or_else(|_| {
+                let log = fs::read_to_string(dir.join("log")).unwrap_or_default();
+                panic!("no line for the {kind} listener; the log:\n{log}")
+            });
+            let prefix = format!("listening {kind} ");
+            line.strip_prefix(&prefix).unwrap().parse().unwrap()
+        };
+        Server {
+            plain: address("plain"),
+            tls: address("tls"),
+            dir: self.dir,
+            spool,
+            ca,
+            child,
+        }
+    }
+}
+
+impl Server {
+    /// A server as it comes.
+    pub fn start() -> Server {
+        Builder::new().start()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by its name, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.pid().to_string())
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait_for("the server's end", || self.child.try_wait().unwrap())
+    }
+
+    /// Whether it is still running.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Waits until `text` stands in the log.
+    pub fn wait_for_log(&self, text: &str) {
+        wait_for(&format!("{text:?} in the log"), || {
+            self.log().contains(text).then_some(())
+        });
+    }
+
+    /// The names of the files in a folder of the spool, in order.
+    pub fn names(&self, folder: &str) -> Vec<String> {
+        names(&self.spool.join(folder))
+    }
+
+    /// The file of a mail, by the id in its 250.
+    pub fn mail(&self, id: &str) -> Vec<u8> {
+        fs::read(self.spool.join("new").join(format!("{id}.eml"))).unwrap()
+    }
+
+    /// The client's octets in the file of a mail: what is behind the trace.
+    pub fn content(&self, id: &str) -> Vec<u8> {
+        content(&self.mail(id))
+    }
+}
+
+/// The names of the files in `directory`, in order.
+pub fn names(directory: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// What is behind the trace: it ends with the line that follows `Received:`.
+pub fn content(mail: &[u8]) -> Vec<u8> {
+    let text = b"\r\nReceived: ";
+    let received = mail
+        .windows(text.len())
+        .position(|window| window == text)
+        .unwrap()
+        + 2;
+    let line = |from: usize| {
+        let end = mail[from..].windows(2).position(|two| two == b"\r\n");
+        from + end.unwrap() + 2
+    };
+    mail[line(line(received))..].to_vec()
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the server's log\n{}", self.log());
+        }
+    }
+}
+
+/// Writes server.pem and server.key into `dir`, signed by a new CA.
+pub fn make_certificate(dir: &Path) -> CertificateDer<'static> {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let certificate = CertificateParams::new(names)
+        .unwrap()
+        .signed_by(&key, &ca)
+        .unwrap();
+    fs::write(dir.join("server.pem"), certificate.pem()).unwrap();
+    fs::write(dir.join("server.key"), key.serialize_pem()).unwrap();
+    ca.der().clone()
+}
