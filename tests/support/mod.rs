@@ -6,6 +6,7 @@
 #![allow(clippy::indexing_slicing)]
 
 mod client;
+pub mod disk;
 mod server;
 
 #[allow(unused_imports, reason = "each test uses its part")]

@@ -1,0 +1,248 @@
+//! Break the disk at its n-th call, for n = 1, 2, 3 … until nothing breaks any
+//! more, and cut the power behind it: no 250 without the whole file in new/.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing)]
+
+mod support;
+
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mm4d::accounts::Accounts;
+use mm4d::connection;
+use mm4d::server::{Clocks, Shared};
+use mm4d::smtp::mailbox::{forward_path, reverse_path};
+use mm4d::smtp::{Addresses, Envelope, Limits, Policy, SystemId};
+use mm4d::spool::trace::Origin;
+use mm4d::spool::{Committed, Reserve, Spool, SpoolError};
+use support::disk::{Fault, FaultyDisk};
+use support::{ACCOUNTS, Client, content, plain_response};
+
+const NO_RESERVE: Reserve = Reserve {
+    max_message_size: 10_000_000,
+    min_free: 0,
+};
+
+fn envelope() -> Envelope {
+    Envelope {
+        hello: "client.example".into(),
+        system_id: SystemId::parse("peer1").unwrap(),
+        reverse_path: reverse_path("<>").unwrap().0,
+        forward_paths: vec![forward_path("<+972500000001@test.example>").unwrap().0],
+    }
+}
+
+fn deliver(spool: &Arc<Spool>, mail: &[u8]) -> Result<Committed, SpoolError> {
+    let origin = Origin {
+        peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        tls: false,
+    };
+    let mut draft = spool.open(&envelope(), origin)?;
+    for piece in mail.chunks(20_000) {
+        draft.write(piece)?;
+    }
+    draft.commit()
+}
+
+/// Spools `mails` at once on `disk`; gives what was acknowledged, by file name.
+fn run(disk: &FaultyDisk, mails: &[Vec<u8>]) -> Vec<(String, Vec<u8>)> {
+    let (spool, writer) = Spool::new(disk.clone(), "test.example", NO_RESERVE);
+    let writer = thread::spawn(writer);
+    let spool = Arc::new(spool);
+    let acknowledged = thread::scope(|scope| {
+        let sessions: Vec<_> = mails
+            .iter()
+            .map(|mail| {
+                let spool = &spool;
+                scope.spawn(move || deliver(spool, mail).ok().map(|done| (done, mail.clone())))
+            })
+            .collect();
+        sessions
+            .into_iter()
+            .filter_map(|session| session.join().unwrap())
+            .map(|(done, mail)| (done.id.file_name(), mail))
+            .collect()
+    });
+    drop(spool);
+    writer.join().unwrap();
+    acknowledged
+}
+
+/// What must hold whatever broke.
+fn check(disk: &FaultyDisk, acknowledged: &[(String, Vec<u8>)], mails: &[Vec<u8>], what: &str) {
+    let worst = disk.new_after_the_worst_cut();
+    for (name, mail) in acknowledged {
+        let found = worst
+            .get(name)
+            .unwrap_or_else(|| panic!("{what}: {name} is lost"));
+        assert!(content(found) == *mail, "{what}: {name} is not whole");
+    }
+    for files in [disk.new_now(), worst, disk.new_after_a_lucky_cut()] {
+        for (name, found) in files {
+            assert!(
+                mails.contains(&content(&found)),
+                "{what}: {name} in new/ is in part"
+            );
+        }
+    }
+}
+
+/// Runs `mails` with a fault at each call in turn until no call is left to
+/// break, and says how many there were.
+fn break_each_call(mails: &[Vec<u8>], fault: fn(usize) -> Fault) -> usize {
+    for number in 1.. {
+        let disk = FaultyDisk::broken(fault(number));
+        let acknowledged = run(&disk, mails);
+        let what = format!("{:?} {:?}", fault(number), disk.calls());
+        check(&disk, &acknowledged, mails, &what);
+        if disk.calls().len() < number {
+            assert_eq!(acknowledged.len(), mails.len(), "{what}");
+            assert!(disk.tmp().is_empty(), "{what}");
+            return number - 1;
+        }
+        assert!(number < 1000, "no end of calls");
+    }
+    0
+}
+
+fn mails(count: usize) -> Vec<Vec<u8>> {
+    (0..count)
+        .map(|number| {
+            let line = format!("{number} of {count}, and not to be lost\r\n");
+            line.into_bytes().repeat(1 + number * 2000)
+        })
+        .collect()
+}
+
+#[test]
+fn one_mail_survives_any_single_fault_or_is_refused() {
+    for fault in [Fault::Once, Fault::From, Fault::Unheard] {
+        let calls = break_each_call(&mails(1), fault);
+        // create, writes, sync, rename, sync new.
+        assert!(calls >= 5, "{calls}");
+    }
+}
+
+#[test]
+fn mails_that_share_a_directory_sync_share_its_fate() {
+    for fault in [Fault::Once, Fault::From, Fault::Unheard] {
+        assert!(break_each_call(&mails(4), fault) >= 16);
+    }
+}
+
+#[test]
+fn a_draft_whose_sync_failed_is_gone_and_not_tried_again() {
+    let mail = mails(1);
+    let calls = {
+        let disk = FaultyDisk::default();
+        run(&disk, &mail);
+        disk.calls()
+    };
+    let sync = calls.iter().position(|call| call == "sync draft").unwrap() + 1;
+    let disk = FaultyDisk::broken(Fault::Once(sync));
+    assert!(run(&disk, &mail).is_empty());
+    let calls = disk.calls();
+    assert_eq!(calls.len(), sync + 1, "{calls:?}");
+    assert!(calls[sync].starts_with("remove "), "{calls:?}");
+    assert!(disk.tmp().is_empty() && disk.new_now().is_empty());
+}
+
+#[test]
+fn a_failed_directory_sync_takes_the_name_back() {
+    let disk = FaultyDisk::default();
+    let mail = mails(1);
+    run(&disk, &mail);
+    let sync = disk.calls().iter().position(|call| call == "sync new");
+    let disk = FaultyDisk::broken(Fault::Once(sync.unwrap() + 1));
+    assert!(run(&disk, &mail).is_empty());
+    assert!(disk.new_now().is_empty(), "{:?}", disk.calls());
+    assert!(disk.tmp().is_empty());
+}
+
+/// A real connection, over TCP, to a spool on `disk`.
+fn connect(disk: &FaultyDisk, min_free: u64) -> (Client, thread::JoinHandle<()>) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), ACCOUNTS).unwrap();
+    let accounts = Accounts::load(file.path()).unwrap();
+    let reserve = Reserve {
+        min_free,
+        ..NO_RESERVE
+    };
+    let (spool, writer) = Spool::new(disk.clone(), "test.example", reserve);
+    thread::spawn(writer);
+    let policy = Policy {
+        hostname: "test.example".to_owned(),
+        addresses: Addresses::E164,
+        limits: Limits::default(),
+    };
+    let clocks = Clocks {
+        login_timeout: Duration::from_secs(60),
+        timeout: Duration::from_secs(60),
+        min_rate: 0,
+    };
+    let shared = Shared::new(policy, Arc::new(spool), clocks, accounts, None).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = Client::plain(listener.local_addr().unwrap());
+    let (socket, peer) = listener.accept().unwrap();
+    let server = thread::spawn(move || {
+        connection::serve(socket, peer, None, Instant::now(), &shared);
+    });
+    client.expect(220);
+    client.command("EHLO client.example", 250);
+    client.command(&format!("AUTH PLAIN {}", plain_response()), 235);
+    (client, server)
+}
+
+#[test]
+fn the_wire_says_250_for_a_whole_durable_file_and_452_otherwise() {
+    let mail = &mails(2)[1];
+    for number in 1.. {
+        let disk = FaultyDisk::broken(Fault::Once(number));
+        let (mut client, server) = connect(&disk, 0);
+        client.command("MAIL FROM:<>", 250);
+        client.command("RCPT TO:<+972500000001@test.example>", 250);
+        client.command("DATA", 354);
+        client.send(&support::wire(mail));
+        let reply = client.reply();
+        let calls = disk.calls();
+        let worst = disk.new_after_the_worst_cut();
+        if let Some(id) = reply.strip_prefix("250 queued as <") {
+            let name = format!("{}.eml", id.trim_end_matches('>'));
+            assert_eq!(content(&worst[&name]), *mail, "{calls:?}");
+        } else {
+            assert!(reply.starts_with("452 ERROR: "), "{reply} {calls:?}");
+            assert!(worst.is_empty(), "{calls:?}");
+            // The session goes on, and so does the spool.
+            let id = client.deliver(mail);
+            let worst = disk.new_after_the_worst_cut();
+            assert_eq!(content(&worst[&format!("{id}.eml")]), *mail);
+        }
+        client.command("QUIT", 221);
+        drop(client);
+        server.join().unwrap();
+        if disk.calls().len() < number {
+            return;
+        }
+    }
+}
+
+#[test]
+fn mail_is_refused_while_space_is_low_and_taken_again_when_it_is_back() {
+    let disk = FaultyDisk::default();
+    let (mut client, _server) = connect(&disk, 1_000);
+    disk.set_free(NO_RESERVE.max_message_size + 999);
+    client.command("MAIL FROM:<>", 452);
+    client.command("RCPT TO:<+972500000001@test.example>", 503);
+    disk.set_free(NO_RESERVE.max_message_size + 1_000);
+    client.command("MAIL FROM:<>", 250);
+    client.command("RSET", 250);
+    // A transaction that has ended needs no room any more.
+    let id = client.deliver(b"enough\r\n");
+    assert!(
+        disk.new_after_the_worst_cut()
+            .contains_key(&format!("{id}.eml"))
+    );
+}

@@ -1,0 +1,209 @@
+//! A disk in memory that a test can break at its n-th call, and that knows
+//! what a power cut would leave: only what was synced is sure to survive, and
+//! what was not may survive all the same.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use mm4d::spool::disk::{Disk, DraftFile};
+
+/// The call that is broken, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The n-th call fails, the ones behind it work.
+    Once(usize),
+    /// The n-th call and all behind it fail: the device has gone.
+    From(usize),
+    /// The n-th call works and nobody hears of it: it is said to have failed.
+    Unheard(usize),
+}
+
+/// Shared by its clones.
+#[derive(Clone, Default)]
+pub struct FaultyDisk(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    fault: Option<Fault>,
+    calls: Vec<String>,
+    tmp: BTreeMap<String, usize>,
+    new: BTreeMap<String, usize>,
+    /// The names in new/ as last synced.
+    durable: BTreeMap<String, usize>,
+    files: Vec<Contents>,
+    free: Option<u64>,
+}
+
+#[derive(Clone, Default)]
+struct Contents {
+    written: Vec<u8>,
+    /// As last synced; a sync that failed leaves nobody knows what.
+    synced: Vec<u8>,
+}
+
+struct DraftHandle {
+    disk: FaultyDisk,
+    file: usize,
+}
+
+impl FaultyDisk {
+    /// A disk with one broken call.
+    pub fn broken(fault: Fault) -> FaultyDisk {
+        let disk = FaultyDisk::default();
+        disk.lock().fault = Some(fault);
+        disk
+    }
+
+    /// The calls so far.
+    pub fn calls(&self) -> Vec<String> {
+        self.lock().calls.clone()
+    }
+
+    /// The names in tmp/ now.
+    pub fn tmp(&self) -> Vec<String> {
+        self.lock().tmp.keys().cloned().collect()
+    }
+
+    /// What new/ holds now.
+    pub fn new_now(&self) -> BTreeMap<String, Vec<u8>> {
+        let state = self.lock();
+        let contents = |file: &usize| state.files[*file].written.clone();
+        state
+            .new
+            .iter()
+            .map(|(name, file)| (name.clone(), contents(file)))
+            .collect()
+    }
+
+    /// What new/ holds after a power cut that loses all it may.
+    pub fn new_after_the_worst_cut(&self) -> BTreeMap<String, Vec<u8>> {
+        let state = self.lock();
+        state
+            .durable
+            .iter()
+            .map(|(name, file)| (name.clone(), state.files[*file].synced.clone()))
+            .collect()
+    }
+
+    /// What new/ may hold after a power cut that keeps every name it may, and
+    /// of the contents only what was synced.
+    pub fn new_after_a_lucky_cut(&self) -> BTreeMap<String, Vec<u8>> {
+        let state = self.lock();
+        state
+            .durable
+            .iter()
+            .chain(&state.new)
+            .map(|(name, file)| (name.clone(), state.files[*file].synced.clone()))
+            .collect()
+    }
+
+    /// Says how much is free.
+    pub fn set_free(&self, octets: u64) {
+        self.lock().free = Some(octets);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// Counts a call, does it unless it is broken, and says how it went.
+    fn call<T>(
+        &self,
+        what: String,
+        run: impl FnOnce(&mut State) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut state = self.lock();
+        let number = state.calls.len() + 1;
+        state.calls.push(what);
+        let broken = || Err(io::Error::from_raw_os_error(5));
+        match state.fault {
+            Some(Fault::Once(at)) if number == at => broken(),
+            Some(Fault::From(at)) if number >= at => broken(),
+            Some(Fault::Unheard(at)) if number == at => {
+                let _ = run(&mut state);
+                broken()
+            }
+            _ => run(&mut state),
+        }
+    }
+}
+
+fn missing() -> io::Error {
+    io::ErrorKind::NotFound.into()
+}
+
+impl Disk for FaultyDisk {
+    fn create(&self, name: &str) -> io::Result<Box<dyn DraftFile>> {
+        self.call(format!("create {name}"), |state| {
+            state.files.push(Contents::default());
+            let file = state.files.len() - 1;
+            state.tmp.insert(name.to_owned(), file);
+            let disk = self.clone();
+            Ok(Box::new(DraftHandle { disk, file }) as Box<dyn DraftFile>)
+        })
+    }
+
+    fn remove_draft(&self, name: &str) -> io::Result<()> {
+        self.call(format!("remove {name}"), |state| {
+            state.tmp.remove(name).map(drop).ok_or_else(missing)
+        })
+    }
+
+    fn publish(&self, name: &str) -> io::Result<()> {
+        self.call(format!("rename {name}"), |state| {
+            let file = state.tmp.remove(name).ok_or_else(missing)?;
+            state.new.insert(name.to_owned(), file);
+            Ok(())
+        })
+    }
+
+    fn sync_new(&self) -> io::Result<()> {
+        self.call("sync new".to_owned(), |state| {
+            state.durable = state.new.clone();
+            Ok(())
+        })
+    }
+
+    fn unpublish(&self, name: &str) -> io::Result<()> {
+        self.call(format!("unpublish {name}"), |state| {
+            state.new.remove(name).map(drop).ok_or_else(missing)
+        })
+    }
+
+    fn free(&self) -> io::Result<u64> {
+        Ok(self.lock().free.unwrap_or(u64::MAX))
+    }
+}
+
+impl Write for DraftHandle {
+    /// Takes a part only, as write(2) may.
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        let file = self.file;
+        let some = &octets[..octets.len().div_ceil(2)];
+        self.disk.call(format!("write {}", some.len()), |state| {
+            state.files[file].written.extend_from_slice(some);
+            Ok(some.len())
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl DraftFile for DraftHandle {
+    fn sync(&mut self) -> io::Result<()> {
+        let file = self.file;
+        let result = self.disk.call("sync draft".to_owned(), |state| {
+            state.files[file].synced = state.files[file].written.clone();
+            Ok(())
+        });
+        if result.is_err() {
+            // The kernel may call the lost pages clean: half of it is there.
+            let contents = &mut self.disk.lock().files[file];
+            contents.synced = contents.written[..contents.written.len() / 2].to_vec();
+        }
+        result
+    }
+}
