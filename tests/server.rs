@@ -1,11 +1,17 @@
-//! The server from outside: TCP and TLS, the spool, signals.
+//! The server from outside: limits, clocks, signals, start-up.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::indexing_slicing)]
 
 mod support;
 
-use support::{Client, Server};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use support::{
+    Builder, Client, KEY_2, SYSTEM_ID_2, Server, make_certificate, plain_response, wait_for,
+};
 
 #[test]
 fn a_mail_is_spooled_as_it_was_sent_on_either_port() {
@@ -23,12 +29,373 @@ fn a_mail_is_spooled_as_it_was_sent_on_either_port() {
 }
 
 #[test]
-fn sigterm_ends_an_idle_server_at_once() {
+fn a_mail_is_one_log_line_and_the_peers_text_stays_in_its_quotes() {
+    let server = Server::start();
+    let mut client = Client::logged_in(&server, true);
+    let id = client.deliver(
+        b"X-Mms-Message-Type: MM4_forward.REQ\r\nX-Mms-Transaction-ID: \"a\" \x1b[2J peer=192.0.2.9\r\n\
+          X-Mms-Message-ID: m1\r\nSubject: not for the log\r\n\r\nbody\r\n",
+    );
+    server.wait_for_log(&format!("mail id={id} "));
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains(&id)).unwrap();
+    for expected in [
+        "system_id=peer1 peer=127.0.0.1 sender=\"<+972500000001/TYPE=PLMN@client.example>\" recipients=1 ",
+        " tls=TLSv1.3 type=\"MM4_forward.REQ\"",
+        "transaction_id=\"\\\"a\\\" \\u{1b}[2J peer=192.0.2.9\" message_id=\"m1\"",
+    ] {
+        assert!(line.contains(expected), "{expected} in {line}");
+    }
+    assert!(!log.contains("not for the log"));
+}
+
+#[test]
+fn nothing_secret_is_logged_at_the_loudest_level() {
+    let server = Builder::new().env("RUST_LOG", "trace").start();
+    for tls in [false, true] {
+        let mut client = Client::greeted(&server, tls);
+        client.command("EHLO client.example", 250);
+        client.command("AUTH PLAIN AHBlZXIxAHdyb25nLWtleQ==", 535);
+        client.command(&format!("AUTH PLAIN {}", plain_response()), 235);
+        client.deliver(b"very private content\r\n");
+        client.command("QUIT", 221);
+        client.expect_close();
+    }
+    wait_for("both to be gone", || {
+        (server.log().matches("disconnected").count() == 2).then_some(())
+    });
+    let log = server.log();
+    for secret in ["secret", "wrong-key", "AHBlZXIx", "very private"] {
+        assert!(!log.contains(secret), "{secret} in {log}");
+    }
+}
+
+#[test]
+fn the_connection_over_a_limit_is_told_so_and_a_place_comes_back() {
+    for limit in ["--max-connections", "--max-connections-per-ip"] {
+        let server = Builder::new().options([limit, "2"]).start();
+        let first = Client::greeted(&server, false);
+        let _second = Client::greeted(&server, true);
+        let mut third = Client::plain(server.plain);
+        third.expect_exactly("421 ERROR: too many connections");
+        third.expect_close();
+        drop(first);
+        wait_for("a place", || {
+            let mut client = Client::plain(server.plain);
+            client.reply().starts_with("220 ").then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_silent_client_is_told_timeout() {
+    let server = Builder::new().options(["--timeout", "1"]).start();
+    for tls in [false, true] {
+        let mut silent = Client::logged_in(&server, tls);
+        let mut in_mail = Client::logged_in(&server, tls);
+        in_mail.command("MAIL FROM:<>", 250);
+        in_mail.command("RCPT TO:<123@test.example>", 250);
+        in_mail.command("DATA", 354);
+        in_mail.send(b"and then\r\n");
+        for client in [&mut silent, &mut in_mail] {
+            client.expect_exactly("421 ERROR: timeout");
+            client.expect_close();
+        }
+        wait_for("tmp/ to be empty", || {
+            server.names("tmp").is_empty().then_some(())
+        });
+    }
+    assert!(server.names("new").is_empty());
+}
+
+#[test]
+fn the_login_deadline_is_not_put_off_by_anything_but_a_login() {
+    let server = Builder::new().options(["--login-timeout", "1"]).start();
+    let mut dripping = Client::greeted(&server, false);
+    let mut busy = Client::greeted(&server, true);
+    busy.command("EHLO client.example", 250);
+    busy.command("AUTH PLAIN AHBlZXIxAHdyb25n", 535);
+    // Octets and NOOPs, for as long as the server takes them.
+    let ended = std::thread::spawn(move || {
+        while dripping.try_send(b"x").is_ok() {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        dripping
+    });
+    loop {
+        busy.send(b"NOOP\r\n");
+        let reply = busy.reply();
+        if reply == "421 ERROR: timeout" {
+            break;
+        }
+        assert_eq!(reply, "250 OK");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    busy.expect_close();
+    assert_eq!(ended.join().unwrap().reply(), "421 ERROR: timeout");
+    // A handshake that never comes is under the same deadline.
+    let mut mute = Client::plain(server.tls);
+    mute.read_to_end();
+    // Behind a login the deadline is none.
+    let mut logged_in = Client::logged_in(&server, false);
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    logged_in.command("NOOP", 250);
+}
+
+#[test]
+fn a_client_that_never_reads_is_dropped() {
+    let server = Builder::new().options(["--timeout", "1"]).start();
+    let mut client = Client::logged_in(&server, false);
+    let noops = b"HELP\r\n".repeat(2000);
+    // Nobody reads the answers: one side's buffers are full in the end.
+    while client.try_send(&noops).is_ok() {
+        if server.log().contains("disconnected") {
+            break;
+        }
+    }
+    server.wait_for_log("disconnected");
+}
+
+#[test]
+fn sigterm_lets_a_mail_in_progress_finish_and_sends_the_others_away() {
     let mut server = Server::start();
-    let mut client = Client::greeted(&server, false);
+    let mut idle = Client::greeted(&server, false);
+    let mut half = Client::logged_in(&server, true);
+    half.send(b"MAIL FR");
+    let mut asking = Client::greeted(&server, false);
+    asking.command("EHLO client.example", 250);
+    asking.command("AUTH LOGIN", 334);
+    let mut sending = Client::logged_in(&server, true);
+    sending.command("MAIL FROM:<>", 250);
+    sending.command("RCPT TO:<123@test.example>", 250);
+    sending.command("DATA", 354);
+    sending.send(b"the first half\r\n");
     server.signal("TERM");
-    client.expect_exactly("421 ERROR: shutting down");
-    client.expect_close();
-    drop(client);
+    for client in [&mut idle, &mut half, &mut asking] {
+        client.expect_exactly("421 ERROR: shutting down");
+        client.expect_close();
+    }
+    // Nobody is let in any more.
+    assert!(std::net::TcpStream::connect(server.plain).is_err());
+    sending.send(b"the second half\r\n.\r\nMAIL FROM:<>\r\n");
+    let reply = sending.expect(250);
+    sending.expect_exactly("421 ERROR: shutting down");
+    sending.expect_close();
+    assert_eq!(
+        server.content(&support::id(&reply)),
+        b"the first half\r\nthe second half\r\n"
+    );
+    drop((idle, half, asking, sending));
     assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn the_grace_ends_a_mail_that_does_not() {
+    for grace in ["0", "1"] {
+        let mut server = Builder::new().options(["--shutdown-grace", grace]).start();
+        let mut sending = Client::logged_in(&server, false);
+        sending.command("MAIL FROM:<>", 250);
+        sending.command("RCPT TO:<123@test.example>", 250);
+        sending.command("DATA", 354);
+        sending.send(b"half\r\n");
+        server.signal("INT");
+        sending.expect_exactly("421 ERROR: shutting down");
+        sending.expect_close();
+        drop(sending);
+        assert_eq!(server.wait().code(), Some(0));
+        assert!(server.names("tmp").is_empty() && server.names("new").is_empty());
+    }
+}
+
+#[test]
+fn a_second_sigterm_ends_at_once() {
+    let mut server = Builder::new().options(["--shutdown-grace", "3600"]).start();
+    let mut sending = Client::logged_in(&server, false);
+    sending.command("MAIL FROM:<>", 250);
+    sending.command("RCPT TO:<123@test.example>", 250);
+    sending.command("DATA", 354);
+    server.signal("TERM");
+    server.wait_for_log("stopping");
+    assert!(server.is_running());
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn sighup_puts_new_files_in_force_and_keeps_the_old_for_faulty_ones() {
+    let server = Server::start();
+    let accounts = server.dir.path().join("accounts");
+    let cert = server.dir.path().join("server.pem");
+    let mut before = Client::logged_in(&server, true);
+    let reloads = |line: &str, count: usize| {
+        wait_for(line, || {
+            (server.log().matches(line).count() == count).then_some(())
+        });
+    };
+
+    // Both faulty: both stay.
+    let (old_accounts, old_cert) = (fs::read(&accounts).unwrap(), fs::read(&cert).unwrap());
+    fs::write(&accounts, "peer1\n").unwrap();
+    fs::write(&cert, "nothing").unwrap();
+    server.signal("HUP");
+    reloads(
+        "reload failed, the old certificate and key stay in force",
+        1,
+    );
+    reloads("reload failed, the old accounts stay in force", 1);
+    Client::logged_in(&server, true).command("QUIT", 221);
+
+    // Faulty accounts do not hold up a new certificate, put there by rename.
+    let other = tempfile::tempdir().unwrap();
+    let ca = make_certificate(other.path());
+    for name in ["server.key", "server.pem"] {
+        let new = server.dir.path().join(format!("{name}.new"));
+        fs::copy(other.path().join(name), &new).unwrap();
+        fs::rename(&new, server.dir.path().join(name)).unwrap();
+    }
+    server.signal("HUP");
+    reloads("reloaded certificate and key", 1);
+    let mut client = Client::tls(server.tls, &ca);
+    client.expect(220);
+
+    // New accounts count at once; a remembered login is forgotten.
+    let only_second: Vec<_> = String::from_utf8(old_accounts)
+        .unwrap()
+        .lines()
+        .filter(|line| !line.starts_with("peer1"))
+        .collect::<Vec<_>>()
+        .join("\n")
+        .into_bytes();
+    fs::write(&accounts, only_second).unwrap();
+    fs::write(&cert, old_cert).unwrap();
+    server.signal("HUP");
+    reloads("reloaded accounts", 1);
+    reloads(
+        "reload failed, the old certificate and key stay in force",
+        2,
+    );
+    client.command("EHLO client.example", 250);
+    client.command(&format!("AUTH PLAIN {}", plain_response()), 535);
+    use base64::Engine;
+    let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    client.command(&format!("AUTH LOGIN {}", encode(SYSTEM_ID_2)), 334);
+    client.command(&encode(KEY_2), 235);
+
+    // Sessions go on, logged in as they were.
+    before.deliver(b"still here\r\n");
+}
+
+#[test]
+fn what_cannot_start_says_so_in_one_line_and_its_exit_status() {
+    let missing = |name: &str| {
+        let builder = Builder::new();
+        make_certificate(builder.path());
+        fs::write(builder.path().join(name), "").unwrap();
+        builder
+    };
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (builder, status, named) in [
+        (Builder::new().options(["--timeout", "0"]), 2, "--timeout"),
+        (Builder::new().options(["--bogus"]), 2, "--bogus"),
+        (Builder::new().options(["-l", &taken]), 1, taken.as_str()),
+        (
+            Builder::new().options(["-l", "no-such-name.invalid:1"]),
+            1,
+            "no-such-name.invalid",
+        ),
+        (missing("accounts"), 1, "accounts"),
+        (missing("server.pem"), 1, "server.pem"),
+        (missing("server.key"), 1, "server.key"),
+        (
+            Builder::new().spool("/dev/null/spool".as_ref()),
+            1,
+            "/dev/null",
+        ),
+        (
+            Builder::new().options(["--max-connections", "4000000000"]),
+            1,
+            "--max-connections",
+        ),
+    ] {
+        let (code, text) = builder.fail();
+        assert_eq!(code, Some(status), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains(named), "{named} in {text}");
+    }
+}
+
+#[test]
+fn a_spool_in_use_is_refused_and_free_again_after_a_kill() {
+    let mut server = Server::start();
+    let (code, text) = Builder::new().spool(&server.spool).fail();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("in use") && text.contains("--hostname"),
+        "{text}"
+    );
+    let other = Builder::new().spool(&server.spool);
+    let other = other.options(["--max-recipients", "1"]);
+    server.crash();
+    other.start();
+}
+
+#[test]
+fn files_and_directories_have_their_modes_less_the_umask() {
+    let server = Server::start();
+    let id = Client::logged_in(&server, false).deliver(b"x\r\n");
+    let mode = |name: &str| {
+        let meta = fs::metadata(server.spool.join(name)).unwrap();
+        meta.permissions().mode() & 0o777
+    };
+    assert_eq!(mode(&format!("new/{id}.eml")) & 0o137, 0);
+    for name in ["tmp", "new", "cur"] {
+        assert_eq!(mode(name) & 0o027, 0);
+    }
+}
+
+#[test]
+fn a_listener_short_of_descriptors_recovers_when_there_are_some() {
+    let server = Builder::new().options(["--max-connections", "50"]).start();
+    let open: Vec<usize> = fs::read_dir(format!("/proc/{}/fd", server.pid()))
+        .unwrap()
+        .map(|entry| {
+            entry
+                .unwrap()
+                .file_name()
+                .to_str()
+                .unwrap()
+                .parse()
+                .unwrap()
+        })
+        .collect();
+    // The limit below which just one number is free.
+    let mut free = (0..).filter(|number| !open.contains(number));
+    let (_first, one_more) = (free.next().unwrap(), free.next().unwrap());
+    let limit = |soft: usize| {
+        Command::new("prlimit")
+            .arg(format!("--pid={}", server.pid()))
+            .arg(format!("--nofile={soft}:"))
+            .status()
+            .is_ok_and(|status| status.success())
+    };
+    if !limit(one_more) {
+        eprintln!("SKIPPED: prlimit (util-linux) is missing or may not");
+        return;
+    }
+    let mut first = Client::logged_in(&server, false);
+    let mut second = Client::plain(server.plain);
+    server.wait_for_log("cannot take connections");
+    // A draft has no descriptor either: the mail is refused, the session lives.
+    first.command("MAIL FROM:<>", 250);
+    first.command("RCPT TO:<123@test.example>", 250);
+    first.command("DATA", 354);
+    first.send(b"x\r\n.\r\n");
+    first.expect(452);
+    assert!(limit(open.len() + 20));
+    second.expect(220);
+    first.deliver(b"x\r\n");
+    server.wait_for_log("takes connections again");
+    let log = server.log();
+    assert_eq!(log.matches("cannot take connections").count(), 1, "{log}");
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -34,7 +34,8 @@ pub struct Server {
     pub tls: SocketAddr,
     /// What the server's certificate is signed by.
     pub ca: CertificateDer<'static>,
-    child: Child,
+    command: Command,
+    child: Option<Child>,
 }
 
 impl Builder {
@@ -79,8 +80,50 @@ impl Builder {
     /// Starts it and waits for its listeners.
     pub fn start(self) -> Server {
         let ca = make_certificate(self.dir.path());
+        let spool = self
+            .spool
+            .clone()
+            .unwrap_or_else(|| self.dir.path().join("spool"));
+        let command = self.command(&spool);
+        let mut server = Server {
+            dir: self.dir,
+            spool,
+            plain: UNKNOWN,
+            tls: UNKNOWN,
+            ca,
+            command,
+            child: None,
+        };
+        server.spawn();
+        server
+    }
+
+    /// Runs a server that must not come up: its exit status and standard error.
+    pub fn fail(self) -> (Option<i32>, String) {
+        if !self.dir.path().join("server.pem").exists() {
+            make_certificate(self.dir.path());
+        }
+        let spool = self
+            .spool
+            .clone()
+            .unwrap_or_else(|| self.dir.path().join("spool"));
+        let mut command = self.command(&spool);
+        let output = command
+            .env("RUST_LOG", "info")
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), text)
+    }
+
+    /// The directory that it will have, for files to be put into.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn command(&self, spool: &Path) -> Command {
         let dir = self.dir.path();
-        let spool = self.spool.unwrap_or_else(|| dir.join("spool"));
         let mut command = match self.descriptors {
             Some(limit) => {
                 let mut command = Command::new("sh");
@@ -91,7 +134,7 @@ impl Builder {
             }
             None => Command::new(env!("CARGO_BIN_EXE_mm4d")),
         };
-        let mut child = command
+        command
             .args(["--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0"])
             .args(["--hostname", "test.example"])
             .arg("--cert")
@@ -101,40 +144,18 @@ impl Builder {
             .arg("--accounts")
             .arg(dir.join("accounts"))
             .arg("--spool")
-            .arg(&spool)
+            .arg(spool)
             .args(&self.options)
             .env("RUST_LOG", "debug")
-            .envs(self.env)
+            .envs(self.env.clone())
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(File::create(dir.join("log")).unwrap())
-            .spawn()
-            .unwrap();
-        let stdout = child.stdout.take().unwrap();
-        let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let _ = sender.send(line);
-            }
-        });
-        let address = |kind: &str| -> SocketAddr {
-            let line = lines.recv_timeout(DEADLINE).unwrap_or_else(|_| {
-                let log = fs::read_to_string(dir.join("log")).unwrap_or_default();
-                panic!("no line for the {kind} listener; the log:\n{log}")
-            });
-            let prefix = format!("listening {kind} ");
-            line.strip_prefix(&prefix).unwrap().parse().unwrap()
-        };
-        Server {
-            plain: address("plain"),
-            tls: address("tls"),
-            dir: self.dir,
-            spool,
-            ca,
-            child,
-        }
+            .stdout(Stdio::piped());
+        command
     }
 }
+
+/// Where a server listens before it has said so.
+const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 impl Server {
     /// A server as it comes.
@@ -142,9 +163,62 @@ impl Server {
         Builder::new().start()
     }
 
+    /// Starts it, and waits for its listeners; the log goes on where it was.
+    fn spawn(&mut self) {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.dir.path().join("log"))
+            .unwrap();
+        let mut child = self.command.stderr(log).spawn().unwrap();
+        let stdout = child.stdout.take().unwrap();
+        self.child = Some(child);
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let address = |kind: &str| -> SocketAddr {
+            let line = lines
+                .recv_timeout(DEADLINE)
+                .unwrap_or_else(|_| panic!("no line for the {kind} listener"));
+            let prefix = format!("listening {kind} ");
+            line.strip_prefix(&prefix).unwrap().parse().unwrap()
+        };
+        self.plain = address("plain");
+        self.tls = address("tls");
+    }
+
+    /// Kills it as a power cut would, and starts it again on the same spool.
+    pub fn crash_and_restart(&mut self) {
+        self.crash();
+        self.spawn();
+    }
+
+    /// Kills it as a power cut would.
+    pub fn crash(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Starts it again, once it has ended.
+    pub fn start_again(&mut self) {
+        self.spawn();
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// Its threads now.
+    pub fn threads(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/task", self.pid()))
+            .unwrap()
+            .count()
     }
 
     /// Sends a signal by its name, such as `TERM`.
@@ -159,12 +233,13 @@ impl Server {
 
     /// Waits until it has ended.
     pub fn wait(&mut self) -> ExitStatus {
-        wait_for("the server's end", || self.child.try_wait().unwrap())
+        let child = self.child.as_mut().unwrap();
+        wait_for("the server's end", || child.try_wait().unwrap())
     }
 
     /// Whether it is still running.
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
+        self.child.as_mut().unwrap().try_wait().unwrap().is_none()
     }
 
     /// What it has logged so far.
@@ -222,8 +297,10 @@ pub fn content(mail: &[u8]) -> Vec<u8> {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
         if std::thread::panicking() {
             eprintln!("--- the server's log\n{}", self.log());
         }
