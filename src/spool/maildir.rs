@@ -166,13 +166,11 @@ fn make(directory: &Path) -> io::Result<()> {
 
 fn lock(spool: &Path, hostname: &str) -> Result<File, OpenError> {
     let path = spool.join(format!(".{hostname}.lock"));
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(FILE_MODE)
-        .open(&path)
-        .map_err(failed("open the lock", &path))?;
+    // Not for writing: a file system can be remounted under it.
+    let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::CLOEXEC;
+    let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(FILE_MODE))
+        .map_err(|error| failed("open the lock", &path)(error.into()))?;
+    let file = File::from(file);
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse {

@@ -20,6 +20,8 @@ pub struct Builder {
     spool: Option<PathBuf>,
     env: Vec<(String, String)>,
     descriptors: Option<u64>,
+    wrapper: Vec<String>,
+    hostname: String,
 }
 
 /// A running server; killed when it is dropped.
@@ -50,12 +52,20 @@ impl Builder {
             spool: None,
             env: Vec::new(),
             descriptors: None,
+            wrapper: Vec::new(),
+            hostname: "test.example".to_owned(),
         }
     }
 
     /// Adds options of the command line.
     pub fn options<'a>(mut self, options: impl IntoIterator<Item = &'a str>) -> Builder {
         self.options.extend(options.into_iter().map(str::to_owned));
+        self
+    }
+
+    /// Gives it another name than `test.example`.
+    pub fn hostname(mut self, hostname: &str) -> Builder {
+        self.hostname = hostname.to_owned();
         self
     }
 
@@ -74,6 +84,12 @@ impl Builder {
     /// Limits the server's file descriptors, soft and hard.
     pub fn descriptors(mut self, limit: u64) -> Builder {
         self.descriptors = Some(limit);
+        self
+    }
+
+    /// Runs it by another program, such as a tracer.
+    pub fn wrapper<'a>(mut self, wrapper: impl IntoIterator<Item = &'a str>) -> Builder {
+        self.wrapper = wrapper.into_iter().map(str::to_owned).collect();
         self
     }
 
@@ -132,11 +148,18 @@ impl Builder {
                 command.arg(env!("CARGO_BIN_EXE_mm4d"));
                 command
             }
-            None => Command::new(env!("CARGO_BIN_EXE_mm4d")),
+            None => match self.wrapper.split_first() {
+                Some((program, arguments)) => {
+                    let mut command = Command::new(program);
+                    command.args(arguments).arg(env!("CARGO_BIN_EXE_mm4d"));
+                    command
+                }
+                None => Command::new(env!("CARGO_BIN_EXE_mm4d")),
+            },
         };
         command
             .args(["--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0"])
-            .args(["--hostname", "test.example"])
+            .args(["--hostname", &self.hostname])
             .arg("--cert")
             .arg(dir.join("server.pem"))
             .arg("--key")
@@ -212,6 +235,25 @@ impl Server {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id()
+    }
+
+    /// Its private memory now, in octets.
+    pub fn private_memory(&self) -> u64 {
+        let path = format!("/proc/{}/smaps_rollup", self.pid());
+        fs::read_to_string(path)
+            .unwrap()
+            .lines()
+            .filter(|line| line.starts_with("Private_"))
+            .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
+            .sum::<u64>()
+            * 1024
+    }
+
+    /// Its open file descriptors now.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .unwrap()
+            .count()
     }
 
     /// Its threads now.
@@ -298,11 +340,20 @@ pub fn content(mail: &[u8]) -> Vec<u8> {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
+            // A tracer that is killed leaves what it traces running.
+            let pid = child.id();
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+            for traced in children.unwrap_or_default().split_whitespace() {
+                let _ = Command::new("kill").args(["-9", traced]).status();
+            }
             let _ = child.kill();
             let _ = child.wait();
         }
         if std::thread::panicking() {
-            eprintln!("--- the server's log\n{}", self.log());
+            let log = self.log();
+            let lines: Vec<_> = log.lines().collect();
+            let last = &lines[lines.len().saturating_sub(40)..];
+            eprintln!("--- the end of the server's log\n{}", last.join("\n"));
         }
     }
 }
