@@ -5,6 +5,9 @@
 //! client may take: the login deadline, from accept to a successful AUTH, and
 //! the silence limit. Silence ends when a line is complete, so a command that
 //! drips ends its session too; a mail has a floor of octets per second.
+//!
+//! An idle client costs the pages of stack that its thread has ever touched, so
+//! what is deep or rare is kept out of the frames of the wait: `inline(never)`.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -22,8 +25,10 @@ use crate::spool::{Draft, Reservation};
 use crate::stream::{Clock, Received, Stream};
 use crate::tls::Acceptor;
 
-/// Octets read at once.
-const READ: usize = 32 * 1024;
+/// Octets of commands read at once: what an idle client costs.
+const READ_COMMANDS: usize = 2 * 1024;
+/// Octets of a mail read at once.
+const READ_MAIL: usize = 32 * 1024;
 
 /// How long the client may go on sending behind the last reply.
 const LINGER: Duration = Duration::from_secs(5);
@@ -78,6 +83,7 @@ struct Pace {
 }
 
 impl<'s> Connection<'s> {
+    #[inline(never)]
     fn new(
         socket: TcpStream,
         peer: SocketAddr,
@@ -122,6 +128,7 @@ impl<'s> Connection<'s> {
         why
     }
 
+    #[inline(never)]
     fn handshake(&mut self) -> Result<(), Why> {
         let clock = Clock {
             deadline: self.login_deadline,
@@ -138,7 +145,7 @@ impl<'s> Connection<'s> {
 
     /// Talks until one side has had enough; says why.
     fn converse(&mut self) -> io::Result<Why> {
-        let mut buffer = vec![0; READ];
+        let mut buffer = vec![0; READ_COMMANDS];
         self.say(&self.session.banner());
         self.heard = Instant::now();
         loop {
@@ -146,6 +153,10 @@ impl<'s> Connection<'s> {
                 return self.hang_up(&reply::SHUTTING_DOWN_421);
             }
             self.flush()?;
+            let size = self.read_size();
+            if buffer.len() != size {
+                buffer = vec![0; size];
+            }
             let received = self.stream.read(&mut buffer, self.clock())?;
             let waited = self.stream.waited();
             match received {
@@ -170,6 +181,14 @@ impl<'s> Connection<'s> {
                     }
                 }
             }
+        }
+    }
+
+    fn read_size(&self) -> usize {
+        if self.session.is_receiving_mail() {
+            READ_MAIL
+        } else {
+            READ_COMMANDS
         }
     }
 
@@ -231,6 +250,7 @@ impl<'s> Connection<'s> {
     }
 
     /// Gives octets to the session and does what it wants.
+    #[inline(never)]
     fn feed(&mut self, octets: &[u8]) -> ControlFlow<Why> {
         let mut input = octets;
         let mut heard = self.session.is_receiving_mail();
@@ -304,6 +324,7 @@ impl<'s> Connection<'s> {
         ControlFlow::Continue(())
     }
 
+    #[inline(never)]
     fn commit(&mut self) {
         let result = self
             .draft
@@ -340,6 +361,7 @@ impl<'s> Connection<'s> {
         Ok(())
     }
 
+    #[inline(never)]
     fn hang_up(&mut self, reply: &Reply) -> io::Result<Why> {
         self.say(reply);
         self.flush()?;

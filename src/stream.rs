@@ -52,14 +52,14 @@ impl Stream {
     /// waits longer than `write_timeout` for a client that does not read.
     pub fn new(
         socket: TcpStream,
-        tls: Option<TlsSession>,
+        tls: Option<Box<TlsSession>>,
         write_timeout: Duration,
     ) -> io::Result<Stream> {
         socket.set_nodelay(true)?;
         socket.set_write_timeout(Some(write_timeout))?;
         Ok(Stream {
             socket,
-            tls: tls.map(Box::new),
+            tls,
             write_timeout,
             waited: Duration::ZERO,
         })
@@ -148,6 +148,7 @@ impl Stream {
     /// client still sends is read and dropped until `deadline`, for a socket
     /// closed over unread octets is reset, and a reset can overtake the last
     /// reply.
+    #[inline(never)]
     pub fn close(mut self, deadline: Instant) {
         if let Some(tls) = &mut self.tls {
             tls.close();
@@ -163,7 +164,8 @@ impl Stream {
             deadline,
             stop: None,
         };
-        let mut sink = [0; 4096];
+        // Not on the stack: idle clients would all hold its pages.
+        let mut sink = vec![0; 4096];
         while let Ok(Ready::Readable) = wait(&self.socket, clock) {
             match retry(|| (&self.socket).read(&mut sink)) {
                 Ok(0) | Err(_) => return,

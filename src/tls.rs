@@ -86,10 +86,12 @@ impl Acceptor {
         Ok(Acceptor(Arc::new(config)))
     }
 
-    /// A session that waits for its ClientHello.
-    pub fn session(&self) -> io::Result<TlsSession> {
+    /// A session that waits for its ClientHello. It is large, and boxed here for
+    /// no stack to hold its pages.
+    #[inline(never)]
+    pub fn session(&self) -> io::Result<Box<TlsSession>> {
         ServerConnection::new(Arc::clone(&self.0))
-            .map(TlsSession)
+            .map(|connection| Box::new(TlsSession(connection)))
             .map_err(io::Error::other)
     }
 }
