@@ -21,7 +21,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::accounts::Accounts;
 use crate::options::Listen;
-use crate::smtp::{Policy, reply};
+use crate::smtp::{Policy, Reply, reply};
 use crate::spool::Spool;
 use crate::stream::Stream;
 use crate::tls::Acceptor;
@@ -224,7 +224,7 @@ impl Listener {
         let mut failing = false;
         loop {
             if !wait(&[self.socket.as_fd()], shared.stop.fd(), None) {
-                return;
+                return self.turn_away(slots);
             }
             let result = self.socket.accept().and_then(|(socket, peer)| {
                 let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
@@ -250,6 +250,16 @@ impl Listener {
         }
     }
 
+    /// Tells those who wait to be accepted that the server is going down; the
+    /// end of the listener would be a reset to them.
+    fn turn_away(&self, slots: &Arc<Slots>) {
+        while let Ok((socket, _)) = self.socket.accept() {
+            if !self.tls {
+                slots.refuse(socket, reply::SHUTTING_DOWN_421);
+            }
+        }
+    }
+
     /// Gives a client its thread, or sends it away.
     fn admit(
         &self,
@@ -266,7 +276,7 @@ impl Listener {
                     events::refused(peer.ip(), refusal.limit);
                 }
                 if !self.tls {
-                    slots.refuse(socket);
+                    slots.refuse(socket, reply::TOO_MANY_CONNECTIONS_421);
                 }
                 return Ok(());
             }
@@ -406,11 +416,10 @@ impl Slots {
         Err(Refusal { limit, log })
     }
 
-    /// Says 421 on a plain connection. The listener is not held up: a few
+    /// Says `reply` on a plain connection and closes it. The listener is not held up: a few
     /// refused clients at a time have a thread that waits until they have read
     /// it, the rest get what the socket takes at once.
-    fn refuse(self: &Arc<Self>, socket: TcpStream) {
-        let reply = reply::TOO_MANY_CONNECTIONS_421;
+    fn refuse(self: &Arc<Self>, socket: TcpStream, reply: Reply) {
         if self.refusals.fetch_add(1, Ordering::SeqCst) < MAX_REFUSALS {
             let slots = Arc::clone(self);
             let spawned = thread::Builder::new()

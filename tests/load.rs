@@ -22,17 +22,19 @@ fn sigterm_under_two_hundred_busy_sessions_loses_no_acknowledged_mail() {
         .start();
     let acknowledged = Mutex::new(BTreeMap::new());
     let refused = AtomicUsize::new(0);
+    let busy_sessions = AtomicUsize::new(0);
     thread::scope(|scope| {
         for number in 0..SESSIONS {
             let (address, acknowledged, refused) = (server.plain, &acknowledged, &refused);
+            let busy_sessions = &busy_sessions;
             scope.spawn(move || {
-                let last = busy(address, number, acknowledged);
+                let last = busy(address, number, acknowledged, busy_sessions);
                 assert_eq!(last, "421 ERROR: shutting down");
                 refused.fetch_add(1, Ordering::Relaxed);
             });
         }
-        wait_for("mails", || {
-            (acknowledged.lock().unwrap().len() > 2 * SESSIONS).then_some(())
+        wait_for("every session to be busy", || {
+            (busy_sessions.load(Ordering::Relaxed) == SESSIONS).then_some(())
         });
         server.signal("TERM");
     });
@@ -60,6 +62,7 @@ fn busy(
     address: SocketAddr,
     number: usize,
     acknowledged: &Mutex<BTreeMap<String, Vec<u8>>>,
+    busy_sessions: &AtomicUsize,
 ) -> String {
     let socket = TcpStream::connect_timeout(&address, DEADLINE).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -85,6 +88,9 @@ fn busy(
                     .lock()
                     .unwrap()
                     .insert(id(&line), mail.into_bytes());
+                if count == 1 {
+                    busy_sessions.fetch_add(1, Ordering::Relaxed);
+                }
                 break;
             }
         }
