@@ -1,0 +1,268 @@
+# shellcheck shell=bash
+# What the scripts share: words, packages, the build, an account, a server on
+# free ports, and the comparison of a spooled mail with what was sent.
+#
+# Sourced, never run. Needs bash 4.4 and coreutils. Every temporary directory
+# and the server end with the script that asked for them.
+#
+#   MM4D            a server to use in the place of building one
+#   MM4_NO_INSTALL  when set, no Debian package is ever installed
+
+# shellcheck disable=SC2034 # what is set here is used by those who source it
+
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+MESSAGES=$ROOT/tests/messages
+
+# How long anything may take that should be immediate, in seconds.
+DEADLINE=30
+# The status of a script that could check nothing.
+SKIPPED_STATUS=77
+
+# The envelope of whatever the scripts send.
+SENDER=+972500000001/TYPE=PLMN@mms.example.net
+RECIPIENT=+972500000002/TYPE=PLMN@mm4d.example.net
+
+# ---------------------------------------------------------------- words
+
+say() { printf '%s\n' "$*"; }
+warn() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+die() {
+    warn "$@"
+    exit 1
+}
+
+# ---------------------------------------------------------------- results
+
+PASSED=0
+FAILED=0
+SKIPPED=0
+
+pass() {
+    PASSED=$((PASSED + 1))
+    say "ok      $*"
+}
+fail() {
+    FAILED=$((FAILED + 1))
+    say "FAILED  $*"
+}
+skip() {
+    SKIPPED=$((SKIPPED + 1))
+    say "SKIPPED $*"
+}
+
+# tally: the plain last line; true unless something failed.
+tally() {
+    say "$PASSED passed, $FAILED failed, $SKIPPED skipped"
+    ((FAILED == 0))
+}
+
+# add_up NAME STATUS OUTPUT: adds the tally that ends the file OUTPUT, or, when
+# there is none, one check named NAME with that status.
+add_up() {
+    local name=$1 status=$2 last
+    last=$(tail -n 1 "$3")
+    if [[ $last =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
+        PASSED=$((PASSED + BASH_REMATCH[1]))
+        FAILED=$((FAILED + BASH_REMATCH[2]))
+        SKIPPED=$((SKIPPED + BASH_REMATCH[3]))
+        # A failure after the tally was said is one more.
+        ((status == 0 || BASH_REMATCH[2] > 0)) || fail "$name: ended with status $status"
+    elif ((status == 0)); then
+        pass "$name"
+    elif ((status == SKIPPED_STATUS)); then
+        skip "$name"
+    else
+        fail "$name: ended with status $status"
+    fi
+}
+
+# ---------------------------------------------------------------- packages
+
+# ensure COMMAND [PACKAGE...]: true when COMMAND is there, if need be after its
+# Debian packages (COMMAND, unless given) were installed.
+ensure() {
+    local command=$1
+    shift
+    has "$command" && return
+    install_packages "${@:-$command}" && has "$command"
+}
+
+# ensure_perl MODULE PACKAGE: the same for a module of the perl in PATH.
+ensure_perl() {
+    perl -e "use $1; 1" 2>/dev/null && return
+    install_packages "$2" && perl -e "use $1; 1" 2>/dev/null
+}
+
+# ensure_swaks: swaks, and with it the module that it needs for TLS.
+ensure_swaks() {
+    swaks_with_tls && return
+    install_packages swaks libnet-ssleay-perl && swaks_with_tls
+}
+
+swaks_with_tls() {
+    has swaks && [[ $(swaks --support 2>/dev/null) == *'TLS supported'* ]]
+}
+
+has() { command -v "$1" >/dev/null; }
+
+# install_packages PACKAGE...: false, with the reason, when it may not or cannot.
+install_packages() {
+    local log
+    if [[ -n ${MM4_NO_INSTALL:-} ]]; then
+        warn "missing: $* (MM4_NO_INSTALL is set)"
+        return 1
+    elif ! has apt-get || ((EUID != 0)); then
+        warn "missing: $* (only root on Debian can have them installed: apt-get install $*)"
+        return 1
+    fi
+    say "installing the Debian packages that are missing: $*" >&2
+    log=$(apt_update && DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y --no-install-recommends "$@" 2>&1 </dev/null) && return
+    warn "could not install $*:" "$(tail -n 5 <<<"$log")"
+    return 1
+}
+
+# apt_update: once for a script and all that it calls.
+apt_update() {
+    [[ -n ${MM4_APT_UPDATED:-} ]] || apt-get update 2>&1 </dev/null
+    export MM4_APT_UPDATED=1
+}
+
+# ---------------------------------------------------------------- temporaries
+
+# make_temp: a directory of the script's own in TEMP, gone when the script ends.
+make_temp() {
+    TEMP=$(mktemp -d "${TMPDIR:-/tmp}/mm4d.XXXXXXXX")
+    trap clean_up EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+}
+
+clean_up() {
+    local status=$?
+    if [[ -n ${SERVER_PID:-} ]]; then
+        kill -KILL "$SERVER_PID" 2>/dev/null || true
+        wait "$SERVER_PID" 2>/dev/null || true
+    fi
+    rm -rf "$TEMP"
+    exit "$status"
+}
+
+# ---------------------------------------------------------------- the build
+
+# build: a release build, quiet when there is nothing to do; sets MM4D.
+build() {
+    if [[ -n ${MM4D:-} ]]; then
+        [[ -x $MM4D ]] || die "MM4D: $MM4D is not a program"
+        return
+    fi
+    has cargo || die "cargo is missing; see https://rustup.rs"
+    (cd "$ROOT" && cargo build --release --locked --quiet) || die "the build failed"
+    MM4D=$(cd "$ROOT" && realpath "${CARGO_TARGET_DIR:-target}")/release/mm4d
+    export MM4D
+}
+
+# ---------------------------------------------------------------- accounts
+
+# make_account FILE SYSTEM_ID: a new accounts file with one account; sets KEY.
+# The key itself is in nobody's argument list and in no file.
+make_account() {
+    local file=$1 system_id=$2 hash draft
+    KEY=$(openssl rand -hex 16)
+    hash=$(openssl passwd -6 -stdin <<<"$KEY")
+    draft=$(mktemp "$file.XXXXXX") # made with mode 0600
+    printf '%s:%s\n' "$system_id" "$hash" >"$draft"
+    mv "$draft" "$file"
+}
+
+# ---------------------------------------------------------------- the server
+
+# start_server DIR [OPTION...]: a server on free loopback ports that keeps all
+# it has in DIR: certs/, accounts, spool/ and its log in DIR/log. Sets
+# SERVER_PID, PLAIN_PORT, TLS_PORT and KEY (of the system id "demo").
+start_server() {
+    local dir=$1 pipe=$1/stdout
+    shift
+    "$ROOT/scripts/certs.sh" "$dir/certs" >"$dir/certs.log" 2>&1 ||
+        die "no certificate:" "$(<"$dir/certs.log")"
+    make_account "$dir/accounts" demo
+    mkfifo "$pipe"
+    "$MM4D" --listen 127.0.0.1:0 --tls-listen 127.0.0.1:0 --hostname localhost \
+        --cert "$dir/certs/server.pem" --key "$dir/certs/server.key" \
+        --accounts "$dir/accounts" --spool "$dir/spool" "$@" \
+        >"$pipe" 2>"$dir/log" &
+    SERVER_PID=$!
+    SERVER_LOG=$dir/log
+    exec {SERVER_OUTPUT}<"$pipe"
+    read_listener plain PLAIN_PORT
+    read_listener tls TLS_PORT
+}
+
+# read_listener KIND VARIABLE: waits for the server's line, keeps the port.
+read_listener() {
+    local line=''
+    IFS= read -r -t "$DEADLINE" -u "$SERVER_OUTPUT" line || true
+    [[ $line =~ ^listening\ $1\ .*:([0-9]+)$ ]] ||
+        die "the server did not say 'listening $1' but '$line':" "$(tail -n 5 "$SERVER_LOG")"
+    printf -v "$2" %s "${BASH_REMATCH[1]}"
+}
+
+# stop_server: SIGTERM, the end of its output within the deadline, status 0.
+stop_server() {
+    local ended=0 status=0
+    kill -TERM "$SERVER_PID"
+    # 1 is the end of the output, more than 128 the deadline.
+    IFS= read -r -t "$DEADLINE" -u "$SERVER_OUTPUT" _ || ended=$?
+    ((ended == 1)) || die "the server did not end on SIGTERM:" "$(tail -n 5 "$SERVER_LOG")"
+    wait "$SERVER_PID" || status=$?
+    SERVER_PID=''
+    exec {SERVER_OUTPUT}<&-
+    ((status == 0)) || die "the server ended with status $status:" "$(tail -n 5 "$SERVER_LOG")"
+}
+
+# ---------------------------------------------------------------- senders
+
+# sender_settings: where the two senders send, from the environment or as
+# run.sh has it.
+sender_settings() {
+    HOST=${MM4_HOST:-127.0.0.1}
+    PLAIN_PORT=${MM4_PORT:-2525}
+    TLS_PORT=${MM4_TLS_PORT:-2465}
+    TLS_NAME=${MM4_TLS_NAME:-localhost}
+    CA=${MM4_CA:-$ROOT/certs/ca.pem}
+    SYSTEM_ID=${MM4_SYSTEM_ID:-demo}
+    SPOOL=${MM4_SPOOL:-$ROOT/spool}
+    MESSAGE=${MM4_MESSAGE:-$MESSAGES/forward_req.eml}
+    KEY=${MM4_KEY:-}
+    if [[ -z $KEY ]]; then
+        local file=${MM4_KEY_FILE:-$ROOT/accounts.demo-key}
+        [[ -r $file ]] || die "no key: set MM4_KEY, or start scripts/run.sh, which makes $file"
+        KEY=$(<"$file")
+    fi
+    [[ -r $MESSAGE ]] || die "no message: $MESSAGE"
+    [[ -r $CA ]] || die "no CA certificate: $CA (scripts/certs.sh makes one)"
+    [[ -d $SPOOL/new ]] || die "no spool: $SPOOL (set MM4_SPOOL)"
+}
+
+# spooled SYSTEM_ID PROTOCOL SENT FILE: FILE begins with the trace of a mail in
+# our envelope and goes on with SENT, octet for octet; says what is wrong.
+spooled() {
+    local system_id=$1 protocol=$2 sent=$3 file=$4 id trace
+    [[ -f $file ]] || {
+        warn "not in the spool: $file"
+        return 1
+    }
+    id=$(basename "$file" .eml)
+    mapfile -t -n 5 trace < <(tr -d '\r' <"$file")
+    if [[ ${trace[0]} != "Return-Path: <$SENDER>" ||
+        ${trace[1]} != "X-Envelope-To: <$RECIPIENT>" ||
+        ${trace[2]} != "X-MM4-System-ID: $system_id" ||
+        ${trace[3]} != "Received: from "*" by "*" (mm4d) with $protocol" ||
+        ${trace[4]} != "  id $id; "* ]]; then
+        warn "not the trace of this mail:" "$(head -n 5 "$file")"
+        return 1
+    fi
+    tail -n +6 "$file" | cmp - "$sent"
+}

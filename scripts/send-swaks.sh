@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Sends a picture message with swaks, over plain SMTP with AUTH LOGIN and over
+# TLS with AUTH PLAIN, and looks for both in the spool, octet for octet.
+#
+#   scripts/send-swaks.sh
+#
+# Without more it talks to the server that scripts/run.sh started. Environment:
+# MM4_HOST, MM4_PORT, MM4_TLS_PORT, MM4_TLS_NAME (the name in the certificate),
+# MM4_CA, MM4_SYSTEM_ID, MM4_KEY or MM4_KEY_FILE, MM4_SPOOL, MM4_MESSAGE.
+# Needs swaks and installs it as root on Debian; status 77 without it. Leaves
+# the two mails in the spool.
+
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+main() {
+    if ! ensure_swaks; then
+        warn "swaks is missing, nothing sent"
+        exit "$SKIPPED_STATUS"
+    fi
+    sender_settings
+    make_temp
+    send "plain, AUTH LOGIN" ESMTPA --port "$PLAIN_PORT" --auth LOGIN
+    send "TLS, AUTH PLAIN" ESMTPSA --port "$TLS_PORT" --auth PLAIN \
+        --tls-on-connect --tls-verify --tls-ca-path "$CA"
+    tally
+}
+
+# send NAME PROTOCOL OPTION...: one mail; the key goes by the environment, where
+# other users of the machine do not see it. swaks ends the mail with a line end
+# of its own, so it gets the message without its last one. POSIXLY_CORRECT keeps
+# it from taking the + of a number for an option.
+send() {
+    local name="swaks, $1" protocol=$2 transcript=$TEMP/transcript
+    shift 2
+    if ! head -c -2 "$MESSAGE" | POSIXLY_CORRECT=1 SWAKS_OPT_auth_password=$KEY swaks \
+        --server "$HOST" --timeout "$DEADLINE" --ehlo client.example.net \
+        --from "$SENDER" --to "$RECIPIENT" --auth-user "$SYSTEM_ID" \
+        --auth-hide-password --data - "$@" >"$transcript" 2>&1; then
+        fail "$name:" "$(<"$transcript")"
+    elif ! [[ $(<"$transcript") =~ '250 queued as <'([^>]+)'>' ]]; then
+        fail "$name: no id in the reply:" "$(<"$transcript")"
+    elif spooled "$SYSTEM_ID" "$protocol" "$MESSAGE" "$SPOOL/new/${BASH_REMATCH[1]}.eml"; then
+        pass "$name: ${BASH_REMATCH[1]}"
+    else
+        fail "$name: what is spooled is not what was sent"
+    fi
+}
+
+main "$@"
