@@ -222,7 +222,7 @@ stop_server() {
     ((status == 0)) || die "the server ended with status $status:" "$(tail -n 5 "$SERVER_LOG")"
 }
 
-# ---------------------------------------------------------------- senders
+# ---------------------------------------------------------------- mails
 
 # sender_settings: where the two senders send, from the environment or as
 # run.sh has it.
@@ -244,6 +244,15 @@ sender_settings() {
     [[ -r $MESSAGE ]] || die "no message: $MESSAGE"
     [[ -r $CA ]] || die "no CA certificate: $CA (scripts/certs.sh makes one)"
     [[ -d $SPOOL/new ]] || die "no spool: $SPOOL (set MM4_SPOOL)"
+}
+
+# stuffed FILE: its lines as they follow DATA (RFC 5321 4.5.2).
+stuffed() { sed 's/^\./../' "$1"; }
+
+# base64_of FORMAT ARGUMENT...: what printf makes of them, on one line.
+base64_of() {
+    # shellcheck disable=SC2059 # the format is ours and may hold NULs
+    printf "$@" | base64 -w 0
 }
 
 # spooled SYSTEM_ID PROTOCOL SENT FILE: FILE begins with the trace of a mail in

@@ -58,22 +58,16 @@ session() {
 
 auth_login() {
     ask "AUTH LOGIN" "334 VXNlcm5hbWU6"
-    ask "$(encoded %s "$SYSTEM_ID")" "334 UGFzc3dvcmQ6"
-    ask "$(encoded %s "$KEY")" "235 Authentication successful"
+    ask "$(base64_of %s "$SYSTEM_ID")" "334 UGFzc3dvcmQ6"
+    ask "$(base64_of %s "$KEY")" "235 Authentication successful"
 }
 
 auth_plain() {
-    ask "AUTH PLAIN $(encoded '\0%s\0%s' "$SYSTEM_ID" "$KEY")" "235 Authentication successful"
+    ask "AUTH PLAIN $(base64_of '\0%s\0%s' "$SYSTEM_ID" "$KEY")" "235 Authentication successful"
 }
 
-# encoded FORMAT ARGUMENT...: base64 on one line.
-encoded() {
-    # shellcheck disable=SC2059 # the format is ours and may hold NULs
-    printf "$@" | base64 -w 0
-}
-
-# content: the message with its dots stuffed (RFC 5321 4.5.2).
-content() { tr -d '\r' <"$MESSAGE" | sed "s/^\./../; s/\$/$CR/"; }
+# content: the message with the line ends that the channel wants.
+content() { stuffed "$MESSAGE" | tr -d '\r' | sed "s/\$/$CR/"; }
 
 # ---------------------------------------------------------------- channels
 #

@@ -26,16 +26,16 @@ main() {
 }
 
 # send NAME PROTOCOL OPTION...: one mail; the key goes by the environment, where
-# other users of the machine do not see it. swaks ends the mail with a line end
-# of its own, so it gets the message without its last one. POSIXLY_CORRECT keeps
-# it from taking the + of a number for an option.
+# other users of the machine do not see it. swaks sends the lines as they are and
+# ends the last, the dot. POSIXLY_CORRECT keeps it from taking the + of a number
+# for an option.
 send() {
     local name="swaks, $1" protocol=$2 transcript=$TEMP/transcript
     shift 2
-    if ! head -c -2 "$MESSAGE" | POSIXLY_CORRECT=1 SWAKS_OPT_auth_password=$KEY swaks \
+    if ! { stuffed "$MESSAGE" && printf .; } | POSIXLY_CORRECT=1 SWAKS_OPT_auth_password=$KEY swaks \
         --server "$HOST" --timeout "$DEADLINE" --ehlo client.example.net \
         --from "$SENDER" --to "$RECIPIENT" --auth-user "$SYSTEM_ID" \
-        --auth-hide-password --data - "$@" >"$transcript" 2>&1; then
+        --auth-hide-password --data - --no-data-fixup "$@" >"$transcript" 2>&1; then
         fail "$name:" "$(<"$transcript")"
     elif ! [[ $(<"$transcript") =~ '250 queued as <'([^>]+)'>' ]]; then
         fail "$name: no id in the reply:" "$(<"$transcript")"
