@@ -152,14 +152,14 @@ clean_up() {
 
 # ---------------------------------------------------------------- the build
 
-# build: a release build, quiet when there is nothing to do; sets MM4D.
+# build: a release build, a matter of a minute the first time; sets MM4D.
 build() {
     if [[ -n ${MM4D:-} ]]; then
         [[ -x $MM4D ]] || die "MM4D: $MM4D is not a program"
         return
     fi
     has cargo || die "cargo is missing; see https://rustup.rs"
-    (cd "$ROOT" && cargo build --release --locked --quiet) || die "the build failed"
+    (cd "$ROOT" && cargo build --release --locked) || die "the build failed"
     MM4D=$(cd "$ROOT" && realpath "${CARGO_TARGET_DIR:-target}")/release/mm4d
     export MM4D
 }
