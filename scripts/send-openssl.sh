@@ -83,7 +83,9 @@ open_plain() {
 # Without -quiet, s_client takes a line that begins with Q or R as an order to
 # itself. -crlf makes CRLF of each LF that it is given.
 open_tls() {
-    coproc openssl s_client -quiet -crlf -connect "$HOST:$TLS_PORT" \
+    local host=$HOST
+    [[ $host != *:* ]] || host="[$host]"
+    coproc openssl s_client -quiet -crlf -connect "$host:$TLS_PORT" \
         -servername "$TLS_NAME" -verify_hostname "$TLS_NAME" \
         -CAfile "$CA" -verify_return_error 2>"$TEMP/openssl"
     # Copies, since bash closes its own when the process ends.
