@@ -6,6 +6,9 @@
 #
 #   scripts/check-clients.sh
 #
+# Then the log must have told of each mail with its TLS version, hold no key and no
+# content even at level trace, and the spool must hold nothing more.
+#
 # Starts a server of its own. Clients that are missing are installed as root on
 # Debian, or skipped. The last line counts; status 0 unless one failed. Leaves
 # nothing but the build.
@@ -35,7 +38,8 @@ main() {
     done
     stop_server
     check_leftovers
-    check_log
+    check_mail_lines
+    check_secrets
     tally
 }
 
@@ -54,7 +58,7 @@ deliver_all() {
 # deliver CLIENT CHANNEL MECHANISM MAIL: one mail, which must be the only one in
 # new/ when the client is content.
 deliver() {
-    local client=$1 channel=$2 mechanism=$3 mail=$4 name="$*" protocol port files
+    local client=$1 channel=$2 mechanism=$3 mail=$4 name="$*" protocol port files id
     if [[ $channel == plain ]]; then
         protocol=ESMTPA port=$PLAIN_PORT
     else
@@ -67,6 +71,8 @@ deliver() {
         if ((${#files[@]} > 1)); then
             fail "$name: ${#files[@]} files in new/"
         elif spooled demo "$protocol" "$MESSAGES/$mail" "${files[0]}"; then
+            id=$(basename "${files[0]}" .eml)
+            say "$id tls=${channel/tls/TLSv}" >>"$TEMP/delivered"
             pass "$name"
         else
             fail "$name: what is spooled is not what was sent"
@@ -85,7 +91,19 @@ check_leftovers() {
     fi
 }
 
-check_log() {
+# check_mail_lines: the log has one line for each mail, with the TLS version that
+# the client was made to speak.
+check_mail_lines() {
+    local difference
+    if difference=$(sed -En 's/.*INFO +mm4d\] mail id=(\S+) .* (tls=\S+).*/\1 \2/p' "$SERVER_LOG" | sort |
+        diff "$TEMP/delivered" -); then
+        pass "the log tells of each mail and its TLS version"
+    else
+        fail "the log and the deliveries differ:" "$difference"
+    fi
+}
+
+check_secrets() {
     local secret
     for secret in "$KEY" "$(base64_of %s "$KEY")" "$(base64_of '\0demo\0%s' "$KEY")" 'Sun and sea'; do
         if grep -qF -- "$secret" "$SERVER_LOG"; then
