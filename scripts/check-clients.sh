@@ -171,7 +171,7 @@ with_curl() {
         --upload-file "$4" "${options[@]}" "$scheme://127.0.0.1:$2/client.example.net"
 }
 
-have_smtplib() { ensure python3; }
+have_smtplib() { ensure_works python3 python3 -c 'import smtplib, ssl'; }
 
 with_smtplib() {
     within_deadline python3 "$ROOT/scripts/clients/smtplib_client.py" \
@@ -191,8 +191,9 @@ with_msmtp() {
 }
 
 have_net_smtp() {
-    ensure_perl Net::SMTP perl && ensure_perl Authen::SASL libauthen-sasl-perl &&
-        ensure_perl IO::Socket::SSL libio-socket-ssl-perl
+    ensure_works perl perl -MNet::SMTP -e 1 &&
+        ensure_works libauthen-sasl-perl perl -MAuthen::SASL -e 1 &&
+        ensure_works libio-socket-ssl-perl perl -MIO::Socket::SSL -e 1
 }
 
 with_net_smtp() {

@@ -89,10 +89,13 @@ ensure() {
     install_packages "${@:-$command}" && has "$command"
 }
 
-# ensure_perl MODULE PACKAGE: the same for a module of the perl in PATH.
-ensure_perl() {
-    perl -e "use $1; 1" 2>/dev/null && return
-    install_packages "$2" && perl -e "use $1; 1" 2>/dev/null
+# ensure_works PACKAGE COMMAND...: the same for what only a try can tell, such as
+# a module of perl or python3.
+ensure_works() {
+    local package=$1
+    shift
+    "$@" >/dev/null 2>&1 && return
+    install_packages "$package" && "$@" >/dev/null 2>&1
 }
 
 # ensure_swaks: swaks, and with it the module that it needs for TLS.
