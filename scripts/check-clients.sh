@@ -26,7 +26,7 @@ main() {
     ensure openssl || die "openssl is needed to make a certificate and a key"
     make_temp
     # At every level the log must keep quiet about what is secret.
-    RUST_LOG=trace start_server "$TEMP"
+    LOG_LEVEL=trace start_server "$TEMP"
     SPOOL=$TEMP/spool
     export MM4_KEY=$KEY MM4_CA=$TEMP/certs/ca.pem
     for client in "${CLIENTS[@]}"; do

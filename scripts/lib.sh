@@ -184,7 +184,8 @@ make_account() {
 
 # start_server DIR [OPTION...]: a server on free loopback ports that keeps all
 # it has in DIR: certs/, accounts, spool/ and its log in DIR/log. Sets
-# SERVER_PID, PLAIN_PORT, TLS_PORT and KEY (of the system id "demo").
+# SERVER_PID, PLAIN_PORT, TLS_PORT and KEY (of the system id "demo"). LOG_LEVEL is
+# info unless set.
 start_server() {
     local dir=$1 pipe=$1/stdout
     shift
@@ -192,7 +193,7 @@ start_server() {
         die "no certificate:" "$(<"$dir/certs.log")"
     make_account "$dir/accounts" demo
     mkfifo "$pipe"
-    "$MM4D" --listen 127.0.0.1:0 --tls-listen 127.0.0.1:0 --hostname localhost \
+    RUST_LOG=${LOG_LEVEL:-info} "$MM4D" --listen 127.0.0.1:0 --tls-listen 127.0.0.1:0 --hostname localhost \
         --cert "$dir/certs/server.pem" --key "$dir/certs/server.key" \
         --accounts "$dir/accounts" --spool "$dir/spool" "$@" \
         >"$pipe" 2>"$dir/log" &
