@@ -17,6 +17,8 @@ main() {
     cd "$ROOT"
     has cargo || die "cargo is missing; see https://rustup.rs"
     ensure openssl || warn "without openssl there is no certificate, and most of this will fail"
+    ensure strace || warn "without strace the tests of failing system calls skip"
+    ensure shellcheck || true
     make_temp
     if has_component fmt; then
         step cargo fmt --all --check || true
