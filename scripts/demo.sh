@@ -50,7 +50,7 @@ show_one() {
     inspector=$(dirname "$MM4D")/mm4spool
     if [[ -x $inspector ]]; then
         say "mm4spool show:"
-        "$inspector" show "$mail" | sed 's/^/    /'
+        "$inspector" show "$mail" | sed 's/^/    /' || fail "mm4spool show"
     fi
 }
 
