@@ -4,9 +4,10 @@
 //! passwd -6` prints it. A hash costs milliseconds by design, so a right login
 //! that comes again is recognised by a digest keyed with random octets of this
 //! process and forgotten on reload; a wrong one always costs the full hash. An
-//! unknown id costs what a wrong key costs, whatever the accounts' rounds.
+//! unknown id costs what a wrong key costs, whatever the accounts' rounds and
+//! salts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs;
 use std::hint::black_box;
@@ -40,7 +41,7 @@ pub struct Accounts {
 
 struct Account {
     hash: String,
-    kind: Kind,
+    work: Work,
     rounds: u32,
     /// The digest of the right login, once it has been seen.
     remembered: OnceLock<Digest>,
@@ -48,18 +49,23 @@ struct Account {
 
 type Digest = [u8; 32];
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Sha256,
     Sha512,
 }
 
-/// Rounds of each kind; 0 where no account uses it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Cost {
-    sha256: u32,
-    sha512: u32,
+/// What a round of a hash costs depends on: the salt's length decides how many
+/// blocks it takes, together with the key's, which the client chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Work {
+    kind: Kind,
+    salt: usize,
 }
+
+/// Rounds of each kind of work that the accounts have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Cost(BTreeMap<Work, u32>);
 
 /// Why the accounts file cannot be used.
 #[derive(Debug)]
@@ -93,12 +99,23 @@ impl fmt::Display for AccountsError {
                 "the accounts {path} hold no account; add a system_id:hash line, \
                  the hash made by `openssl passwd -6`"
             ),
-            Fault::NoRandomness(error) => write!(f, "no random octets for {path}: {error}"),
+            Fault::NoRandomness(error) => write!(
+                f,
+                "no random octets to keep the accounts {path} with: {error}; mm4d needs getrandom(2)"
+            ),
         }
     }
 }
 
 impl std::error::Error for AccountsError {}
+
+impl AccountsError {
+    /// Whether the file is there and may not be read.
+    pub fn is_denied(&self) -> bool {
+        matches!(&self.fault, Fault::Unreadable(error)
+            if error.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
 
 impl Accounts {
     /// Reads `path`. The first fault ends it: half the accounts are none.
@@ -113,7 +130,7 @@ impl Accounts {
         rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())
             .map_err(|error| failed(Fault::NoRandomness(error.into())))?;
         Ok(Accounts {
-            refusal: refusal_cost(&by_id),
+            refusal: Cost::of_refusal(&by_id),
             by_id,
             secret,
         })
@@ -145,9 +162,7 @@ impl Accounts {
                 return Some(id.clone());
             }
         }
-        self.refusal
-            .less(known.map(|(_, account)| account))
-            .pay(key);
+        self.refusal.pay(known.map(|(_, account)| account), key);
         None
     }
 
@@ -177,53 +192,57 @@ impl Account {
 }
 
 impl Cost {
-    /// What is left to pay behind the hash of `account`.
-    fn less(self, account: Option<&Account>) -> Cost {
-        let mut cost = self;
-        if let Some(account) = account {
-            let paid = match account.kind {
-                Kind::Sha256 => &mut cost.sha256,
-                Kind::Sha512 => &mut cost.sha512,
+    /// The dearest hash of each kind of work: every refusal pays them all, and
+    /// nearly every file has one. Where accounts differ in rounds, what a
+    /// cheaper one lacks must be payable, and that is no less than the fewest
+    /// rounds of SHA-crypt.
+    fn of_refusal(accounts: &HashMap<SystemId, Account>) -> Cost {
+        let mut range: BTreeMap<Work, (u32, u32)> = BTreeMap::new();
+        for Account { work, rounds, .. } in accounts.values() {
+            let (least, most) = range.entry(*work).or_insert((*rounds, *rounds));
+            (*least, *most) = ((*least).min(*rounds), (*most).max(*rounds));
+        }
+        let rounds = |(least, most)| {
+            if least == most {
+                most
+            } else {
+                most + Params::ROUNDS_MIN
+            }
+        };
+        Cost(
+            range
+                .into_iter()
+                .map(|(work, range)| (work, rounds(range)))
+                .collect(),
+        )
+    }
+
+    /// Pays what is left behind the hash of `known`.
+    fn pay(&self, known: Option<&Account>, key: &[u8]) {
+        for (work, rounds) in self.rest(known) {
+            const SALT: [u8; MAX_SALT] = [b'.'; MAX_SALT];
+            let salt = SALT.get(..work.salt).unwrap_or(&SALT);
+            match (work.kind, Params::new(rounds)) {
+                (Kind::Sha256, Ok(params)) => {
+                    black_box(sha_crypt::sha256_crypt(key, salt, params));
+                }
+                (Kind::Sha512, Ok(params)) => {
+                    black_box(sha_crypt::sha512_crypt(key, salt, params));
+                }
+                // Nothing is left.
+                (_, Err(_)) => {}
+            }
+        }
+    }
+
+    fn rest(&self, known: Option<&Account>) -> impl Iterator<Item = (Work, u32)> {
+        self.0.iter().map(move |(work, rounds)| {
+            let paid = match known {
+                Some(account) if account.work == *work => account.rounds,
+                _ => 0,
             };
-            *paid = paid.saturating_sub(account.rounds);
-        }
-        cost
-    }
-
-    fn pay(self, key: &[u8]) {
-        const SALT: &[u8] = b"................";
-        if let Ok(params) = Params::new(self.sha256) {
-            black_box(sha_crypt::sha256_crypt(key, SALT, params));
-        }
-        if let Ok(params) = Params::new(self.sha512) {
-            black_box(sha_crypt::sha512_crypt(key, SALT, params));
-        }
-    }
-}
-
-/// The dearest hash of each kind: every refusal pays both. Where the accounts
-/// differ, what a cheaper one lacks must be payable, and that is no less than
-/// the fewest rounds of SHA-crypt.
-fn refusal_cost(accounts: &HashMap<SystemId, Account>) -> Cost {
-    let dearest = |kind| {
-        let rounds = || {
-            accounts
-                .values()
-                .filter(move |account| account.kind == kind)
-                .map(|account| account.rounds)
-        };
-        let (Some(least), Some(most)) = (rounds().min(), rounds().max()) else {
-            return 0;
-        };
-        if least == most {
-            most
-        } else {
-            most + Params::ROUNDS_MIN
-        }
-    };
-    Cost {
-        sha256: dearest(Kind::Sha256),
-        sha512: dearest(Kind::Sha512),
+            (*work, rounds.saturating_sub(paid))
+        })
     }
 }
 
@@ -290,7 +309,10 @@ fn parse_hash(hash: &str) -> Result<Account, &'static str> {
     }
     let account = Account {
         hash: hash.to_owned(),
-        kind,
+        work: Work {
+            kind,
+            salt: salt.len(),
+        },
         rounds,
         remembered: OnceLock::new(),
     };
@@ -364,23 +386,28 @@ mod tests {
         let cheap = hash("$6$rounds=1000$");
         let dear = hash("$6$rounds=1500$");
         let other = format!("$5$rounds=7000$salt${}", "x".repeat(43));
-        let accounts = load(&format!("a:{cheap}\nb:{dear}\nc:{other}")).unwrap();
+        let short = SHA512.replace("abcdefgh", "ab");
+        let accounts = load(&format!("a:{cheap}\nb:{dear}\nc:{other}\nd:{short}")).unwrap();
         let total = |id: &str| {
             let account = accounts.by_id.get(id);
-            let rest = accounts.refusal.less(account);
-            let (mut sha256, mut sha512) = (rest.sha256, rest.sha512);
-            match account.map(|account| (account.kind, account.rounds)) {
-                Some((Kind::Sha256, rounds)) => sha256 += rounds,
-                Some((Kind::Sha512, rounds)) => sha512 += rounds,
-                None => {}
+            let mut paid = BTreeMap::new();
+            for (work, rest) in accounts.refusal.rest(account) {
+                // A rest that SHA-crypt cannot pay would be free.
+                assert!(rest == 0 || rest >= Params::ROUNDS_MIN);
+                paid.insert((work.kind, work.salt), rest);
             }
-            // A rest that SHA-crypt cannot pay would be free.
-            assert!(rest.sha256 == 0 || rest.sha256 >= Params::ROUNDS_MIN);
-            assert!(rest.sha512 == 0 || rest.sha512 >= Params::ROUNDS_MIN);
-            (sha256, sha512)
+            if let Some(Account { work, rounds, .. }) = account {
+                *paid.get_mut(&(work.kind, work.salt)).unwrap() += rounds;
+            }
+            paid.into_iter().collect::<Vec<_>>()
         };
-        for id in ["a", "b", "c", "unknown"] {
-            assert_eq!(total(id), (7000, 2500), "{id}");
+        let expected = [
+            ((Kind::Sha256, 4), 7000),
+            ((Kind::Sha512, 2), 5000),
+            ((Kind::Sha512, 8), 2500),
+        ];
+        for id in ["a", "b", "c", "d", "unknown"] {
+            assert_eq!(total(id), expected, "{id}");
         }
     }
 }

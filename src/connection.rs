@@ -32,8 +32,6 @@ const READ_MAIL: usize = 32 * 1024;
 
 /// How long the client may go on sending behind the last reply.
 const LINGER: Duration = Duration::from_secs(5);
-/// The same when the server is going down.
-const LINGER_AT_STOP: Duration = Duration::from_millis(500);
 
 /// Over which time a mail's octets per second are averaged.
 const PACE_WINDOW: Duration = Duration::from_secs(60);
@@ -93,7 +91,7 @@ impl<'s> Connection<'s> {
     ) -> io::Result<Connection<'s>> {
         let tls = acceptor.map(Acceptor::session).transpose()?;
         Ok(Connection {
-            stream: Stream::new(socket, tls, shared.clocks.timeout)?,
+            stream: Stream::new(socket, tls)?,
             session: Session::new(Arc::clone(&shared.policy)),
             shared,
             peer,
@@ -120,11 +118,10 @@ impl<'s> Connection<'s> {
         // The draft's file goes before the wait for the client's last octets.
         self.draft = None;
         self.reservation = None;
-        let linger = match self.grace_end {
-            Some(_) => LINGER_AT_STOP,
-            None => LINGER,
-        };
-        self.stream.close(Instant::now() + linger);
+        self.stream.close(Clock {
+            deadline: Instant::now() + LINGER,
+            stop: Some(self.shared.stop.fd()),
+        });
         why
     }
 
@@ -209,6 +206,18 @@ impl<'s> Connection<'s> {
                 Some(_) => None,
                 None => Some(self.shared.stop.fd()),
             },
+        }
+    }
+
+    /// How long the client has to read its replies: as long as it may be silent.
+    fn write_clock(&self) -> Clock<'s> {
+        let mut deadline = Instant::now() + self.shared.clocks.timeout;
+        if !self.session.is_logged_in() {
+            deadline = deadline.min(self.login_deadline);
+        }
+        Clock {
+            deadline,
+            stop: (!self.session.is_receiving_mail()).then(|| self.shared.stop.fd()),
         }
     }
 
@@ -355,7 +364,8 @@ impl<'s> Connection<'s> {
     /// Says what is to be said, all of it in one write.
     fn flush(&mut self) -> io::Result<()> {
         if !self.replies.is_empty() {
-            self.stream.write(&self.replies)?;
+            let clock = self.write_clock();
+            self.stream.write(&self.replies, clock)?;
             self.replies.clear();
         }
         Ok(())

@@ -4,6 +4,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::events;
+use crate::server::MAX_REFUSALS;
 
 /// Descriptors beside those of clients and listeners: standard streams, the
 /// spool's directories and lock, pipes, a file that is being reloaded.
@@ -17,7 +18,7 @@ pub fn raise(max_connections: u32, listeners: usize) -> Result<u64, String> {
     let now = getrlimit(Resource::Nofile);
     let hard = now.maximum.unwrap_or(u64::MAX);
     // Root may; for everyone else the hard limit stands.
-    let wanted = least + u64::from(max_connections);
+    let wanted = comfortable(max_connections, listeners);
     if hard < wanted && set(wanted) {
         return Ok(wanted);
     }
@@ -40,6 +41,11 @@ pub fn raise(max_connections: u32, listeners: usize) -> Result<u64, String> {
     Ok(hard)
 }
 
+/// Enough for every client to send a mail while others are refused.
+fn comfortable(max_connections: u32, listeners: usize) -> u64 {
+    OWN + listeners as u64 + 2 * u64::from(max_connections) + MAX_REFUSALS as u64
+}
+
 fn set(limit: u64) -> bool {
     let limit = Rlimit {
         current: Some(limit),
@@ -49,8 +55,8 @@ fn set(limit: u64) -> bool {
 }
 
 /// Says in the log that drafts may run short when every client sends at once.
-pub fn warn_if_few(limit: u64, max_connections: u32) {
-    if limit < OWN + 2 * u64::from(max_connections) {
+pub fn warn_if_few(limit: u64, max_connections: u32, listeners: usize) {
+    if limit < comfortable(max_connections, listeners) {
         events::few_descriptors(limit, max_connections);
     }
 }

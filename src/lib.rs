@@ -26,5 +26,6 @@ pub mod sandbox;
 pub mod server;
 pub mod smtp;
 pub mod spool;
+pub mod stderr;
 pub mod stream;
 pub mod tls;

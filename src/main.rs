@@ -1,5 +1,6 @@
 //! mm4d: start-up, top to bottom, then the wait for signals.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use mm4d::server::{Clocks, Event, Listener, Shared, Slots, worker};
 use mm4d::smtp::Policy;
 use mm4d::spool::maildir::Maildir;
 use mm4d::spool::{Reserve, Spool};
+use mm4d::stderr::Stderr;
 use mm4d::tls::Acceptor;
 use mm4d::{descriptors, events, sandbox};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -32,7 +34,9 @@ fn main() -> ExitCode {
         Ok(Invocation::Print(text)) => return print(&text),
         Err(error) => return fail(USAGE, &error.to_string()),
     };
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
+        .target(env_logger::Target::Pipe(Box::new(Stderr::default())))
+        .init();
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         let thread = thread::current();
@@ -56,7 +60,7 @@ struct Server {
 
 /// Brings the server up; says in one line what is wrong where it cannot.
 fn start(options: &Options) -> Result<Server, String> {
-    let say = |error: &dyn std::fmt::Display| error.to_string();
+    let say = |error: &dyn Display| error.to_string();
     let accounts = Accounts::load(&options.accounts).map_err(|error| say(&error))?;
     let acceptor = has_tls(options)
         .then(|| Acceptor::load(&options.cert, &options.key))
@@ -97,14 +101,15 @@ fn start(options: &Options) -> Result<Server, String> {
         min_rate: options.min_rate,
     };
     let shared = Shared::new(policy, Arc::new(spool), clocks, accounts, acceptor)
-        .map_err(|error| format!("cannot make a pipe: {error}"))?;
+        .map_err(|error| format!("cannot make a pipe: {error}; raise the limit of open files"))?;
     let shared = Arc::new(shared);
     let slots = Slots::new(
         options.max_connections,
         options.max_connections_per_ip,
         sender.clone(),
     );
-    let thread = |error: io::Error| format!("cannot start a thread: {error}");
+    let thread =
+        |error: io::Error| format!("cannot start a thread: {error}; raise the limit of processes");
     let writer = worker("writer", sender.clone(), write).map_err(thread)?;
     let names: Vec<_> = listeners.iter().map(Listener::name).collect();
     let listeners = listeners
@@ -121,7 +126,7 @@ fn start(options: &Options) -> Result<Server, String> {
     })
     .map_err(thread)?;
 
-    descriptors::warn_if_few(limit, options.max_connections);
+    descriptors::warn_if_few(limit, options.max_connections, options.listeners.len());
     events::started(
         env!("CARGO_PKG_VERSION"),
         &options.hostname,
@@ -175,7 +180,7 @@ fn announce(names: &[String]) {
 impl Server {
     /// Waits for signals; ends with the process's exit status.
     fn supervise(self, options: &Options) -> ExitCode {
-        let status = loop {
+        loop {
             match self.events.recv() {
                 Ok(Event::Signal(SIGHUP)) => self.reload(options),
                 Ok(Event::Signal(signal)) => {
@@ -185,18 +190,14 @@ impl Server {
                         "SIGTERM"
                     };
                     events::stopping(name, self.slots.taken());
-                    break ExitCode::SUCCESS;
+                    break;
                 }
                 Ok(Event::Idle) => {}
-                Ok(Event::WorkerDied(name)) => {
-                    events::worker_died(name);
-                    return ExitCode::from(FAILURE);
-                }
-                Err(_) => return ExitCode::from(FAILURE),
+                Ok(Event::WorkerDied(name)) => return died(name),
+                Err(_) => return died("supervisor"),
             }
-        };
-        self.shut_down(options.shutdown_grace);
-        status
+        }
+        self.shut_down(options.shutdown_grace)
     }
 
     /// The accounts are judged on their own, certificate and key together.
@@ -206,7 +207,7 @@ impl Server {
                 self.shared.set_accounts(accounts);
                 events::reloaded("accounts");
             }
-            Err(error) => events::reload_failed("accounts", &error),
+            Err(error) => self.reload_failed("accounts", &error, error.is_denied(), options),
         }
         if !has_tls(options) {
             return;
@@ -216,13 +217,25 @@ impl Server {
                 self.shared.set_acceptor(acceptor);
                 events::reloaded("certificate and key");
             }
-            Err(error) => events::reload_failed("certificate and key", &error),
+            Err(error) => {
+                self.reload_failed("certificate and key", &error, error.is_denied(), options);
+            }
         }
+    }
+
+    /// What the sandbox may have refused is for the operator to know.
+    fn reload_failed(&self, what: &str, error: &dyn Display, denied: bool, options: &Options) {
+        let hint = if denied && options.sandbox {
+            "; the sandbox lets mm4d read where this was at its start: restart it, or give --no-sandbox"
+        } else {
+            ""
+        };
+        events::reload_failed(what, &format!("{error}{hint}"));
     }
 
     /// Ends when the last session has, when the grace is over, or at a second
     /// signal. Every 250 that was said is on the device by then.
-    fn shut_down(self, grace: Duration) {
+    fn shut_down(self, grace: Duration) -> ExitCode {
         let Server {
             shared,
             slots,
@@ -240,7 +253,7 @@ impl Server {
             match events.recv_deadline(deadline) {
                 Ok(Event::Idle) => idle = true,
                 Ok(Event::Signal(SIGHUP)) => {}
-                Ok(Event::WorkerDied(name)) => events::worker_died(name),
+                Ok(Event::WorkerDied(name)) => return died(name),
                 Ok(Event::Signal(_)) | Err(_) => break,
             }
         }
@@ -248,9 +261,20 @@ impl Server {
         if idle {
             // The last sender: the writer drains and ends.
             drop(shared);
-            let _ = writer.join();
+            if writer.join().is_err() {
+                return died("writer");
+            }
         }
+        ExitCode::SUCCESS
     }
+}
+
+/// The log has the place; a worker is never the operator's fault.
+fn died(name: &str) -> ExitCode {
+    fail(
+        FAILURE,
+        &format!("the {name} thread has died; start mm4d again"),
+    )
 }
 
 fn print(text: &str) -> ExitCode {
@@ -260,7 +284,15 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
+/// One line, whatever line ends stand in the names it tells.
 fn fail(status: u8, error: &str) -> ExitCode {
-    let _ = writeln!(io::stderr(), "mm4d: {error}");
+    let line: String = error
+        .chars()
+        .flat_map(|character| match character.is_control() {
+            true => character.escape_default().collect::<Vec<_>>(),
+            false => vec![character],
+        })
+        .collect();
+    let _ = writeln!(io::stderr(), "mm4d: {line}");
     ExitCode::from(status)
 }

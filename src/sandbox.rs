@@ -4,8 +4,10 @@
 //! it, the server runs without.
 //!
 //! The configuration is opened up by its directories, not its files, for a
-//! reload must see the file that has taken the place of the old one; where a
-//! file is a link, its target's directory is opened up too.
+//! reload must see the file that has taken the place of the old one. Where a
+//! link stands in its path, the directory in which the link's target lies is
+//! opened up too, so that the link may be turned to a neighbour of it
+//! (`current -> releases/2`).
 
 use std::path::Path;
 
@@ -50,8 +52,12 @@ mod linux {
             | AccessFs::MakeReg
             | AccessFs::RemoveFile
             | AccessFs::Refer;
-        if let Ok(directory) = PathFd::new(spool) {
-            ruleset = ruleset.add_rule(PathBeneath::new(directory, write & !AccessFs::Execute))?;
+        // tmp/ and new/ may be links to elsewhere.
+        for directory in [spool.to_owned(), spool.join("tmp"), spool.join("new")] {
+            if let Ok(directory) = PathFd::new(directory) {
+                let access = write & !AccessFs::Execute;
+                ruleset = ruleset.add_rule(PathBeneath::new(directory, access))?;
+            }
         }
         let read = AccessFs::ReadFile | AccessFs::ReadDir;
         for directory in configuration.iter().flat_map(|file| directories(file)) {
@@ -76,15 +82,42 @@ mod linux {
         ))
     }
 
-    /// Where `file` is, and where what it links to is.
+    /// Links that are followed before a path is given up as a loop; the kernel
+    /// follows as many.
+    const MAX_LINKS: usize = 40;
+
+    /// Where `file` is, where what it links to is, and where the targets of
+    /// links in its path are.
     fn directories(file: &Path) -> Vec<PathBuf> {
-        let parent = |path: &Path| match path.parent() {
+        let mut found = vec![parent(file)];
+        let mut path = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        for _ in 0..MAX_LINKS {
+            let Some((target, rest)) = first_link(&path) else {
+                break;
+            };
+            found.push(parent(&target));
+            path = target.join(rest);
+        }
+        found.extend(file.canonicalize().ok().map(|target| parent(&target)));
+        found
+    }
+
+    /// The target of the first link in `path`, and what follows the link.
+    fn first_link(path: &Path) -> Option<(PathBuf, PathBuf)> {
+        let mut ancestors: Vec<&Path> = path.ancestors().collect();
+        ancestors.reverse();
+        ancestors.into_iter().find_map(|link| {
+            let target = std::fs::read_link(link).ok()?;
+            let rest = path.strip_prefix(link).ok()?.to_owned();
+            Some((parent(link).join(target), rest))
+        })
+    }
+
+    fn parent(path: &Path) -> PathBuf {
+        match path.parent() {
             Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
             Some(parent) => parent.to_owned(),
             None => PathBuf::from("/"),
-        };
-        let mut found = vec![parent(file)];
-        found.extend(file.canonicalize().ok().map(|target| parent(&target)));
-        found
+        }
     }
 }

@@ -7,8 +7,8 @@
 //! last sender, the writer drains and ends.
 
 use std::collections::HashMap;
-use std::io::{self, PipeReader, PipeWriter};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
@@ -23,7 +23,7 @@ use crate::accounts::Accounts;
 use crate::options::Listen;
 use crate::smtp::{Policy, Reply, reply};
 use crate::spool::Spool;
-use crate::stream::Stream;
+use crate::stream::{Clock, Stream};
 use crate::tls::Acceptor;
 use crate::{connection, events};
 
@@ -40,9 +40,11 @@ const PAUSE: Timespec = Timespec {
 };
 
 /// Refused clients that are given time to read why, all at once.
-const MAX_REFUSALS: usize = 64;
+pub const MAX_REFUSALS: usize = 64;
 /// How long each of them is given.
 const REFUSAL_LINGER: Duration = Duration::from_secs(1);
+/// How long those in the backlog are told of a shutdown.
+const TURN_AWAY: Duration = Duration::from_millis(200);
 /// A flood of refusals is one log line in so much time.
 const REFUSAL_LOG: Duration = Duration::from_secs(1);
 
@@ -226,17 +228,21 @@ impl Listener {
             if !wait(&[self.socket.as_fd()], shared.stop.fd(), None) {
                 return self.turn_away(slots);
             }
-            let result = self.socket.accept().and_then(|(socket, peer)| {
-                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-                self.admit(socket, peer, shared, slots)
-            });
+            // An error of accept may be the client's; one of the thread never is.
+            let result = match self.socket.accept() {
+                Ok((socket, peer)) => {
+                    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                    self.admit(socket, peer, shared, slots)
+                }
+                Err(error) if is_the_clients(&error) => continue,
+                Err(error) => Err(error),
+            };
             match result {
                 Ok(()) if failing => {
                     failing = false;
                     events::listener_recovered(&self.name());
                 }
                 Ok(()) => {}
-                Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
                     if !failing {
                         failing = true;
@@ -253,7 +259,11 @@ impl Listener {
     /// Tells those who wait to be accepted that the server is going down; the
     /// end of the listener would be a reset to them.
     fn turn_away(&self, slots: &Arc<Slots>) {
-        while let Ok((socket, _)) = self.socket.accept() {
+        // A flood has no end, and the shutdown must have one.
+        let deadline = Instant::now() + TURN_AWAY;
+        while Instant::now() < deadline
+            && let Ok((socket, _)) = self.socket.accept()
+        {
             if !self.tls {
                 slots.refuse(socket, reply::SHUTTING_DOWN_421);
             }
@@ -303,6 +313,10 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         Some(Protocol::TCP),
     )?;
     socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // 0.0.0.0 and [::] may both be given, with one port.
+        socket.set_only_v6(true)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     // A client that has gone again must not hold the listener up.
@@ -426,10 +440,14 @@ impl Slots {
                 .name("refusal".to_owned())
                 .stack_size(STACK)
                 .spawn(move || {
-                    if let Ok(mut stream) = Stream::new(socket, None, REFUSAL_LINGER)
-                        && stream.write(reply.as_bytes()).is_ok()
+                    let clock = Clock {
+                        deadline: Instant::now() + REFUSAL_LINGER,
+                        stop: None,
+                    };
+                    if let Ok(mut stream) = Stream::new(socket, None)
+                        && stream.write(reply.as_bytes(), clock).is_ok()
                     {
-                        stream.close(Instant::now() + REFUSAL_LINGER);
+                        stream.close(clock);
                     }
                     slots.refusals.fetch_sub(1, Ordering::SeqCst);
                 });
@@ -440,7 +458,10 @@ impl Slots {
         }
         self.refusals.fetch_sub(1, Ordering::SeqCst);
         if socket.set_nonblocking(true).is_ok() {
-            let _ = io::Write::write(&mut &socket, reply.as_bytes());
+            let _ = (&socket).write(reply.as_bytes());
+            let _ = socket.shutdown(Shutdown::Write);
+            // What has come already would turn the end into a reset.
+            let _ = (&socket).read(&mut [0; 4096]);
         }
     }
 }

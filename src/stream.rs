@@ -1,8 +1,10 @@
 //! One client's octets, plain or TLS, and the clocks on its socket.
 //!
-//! Every read first waits for the socket with poll(2), so that a session ends
-//! at its deadline and hears of a shutdown whatever the client does; a write
-//! has the time that a silent client has.
+//! The socket does not block: whatever cannot go on at once waits in poll(2),
+//! under a [`Clock`] of the caller's, for the client, the deadline and the
+//! shutdown together. So a session ends at its deadline and hears of a shutdown
+//! whatever the client does or leaves undone: sends nothing, sends half a TLS
+//! record, reads nothing.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -13,6 +15,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::tls::{Plaintext, TlsSession};
+
+/// Octets read at once in a handshake.
+const HANDSHAKE: usize = 2 * 1024;
+
+/// How long last words and a lingering close may take once the server goes down.
+const AT_STOP: Duration = Duration::from_millis(500);
 
 /// How a wait for octets ended.
 #[derive(Debug)]
@@ -36,31 +44,31 @@ pub struct Clock<'a> {
     pub stop: Option<BorrowedFd<'a>>,
 }
 
+impl Clock<'_> {
+    /// The server goes down: what is under way has [`AT_STOP`] to end.
+    fn hurry(&mut self) {
+        self.deadline = self.deadline.min(Instant::now() + AT_STOP);
+        self.stop = None;
+    }
+}
+
 /// A client's socket and the TLS on it, if any.
 #[derive(Debug)]
 pub struct Stream {
     socket: TcpStream,
     tls: Option<Box<TlsSession>>,
-    /// How long a write may take.
-    write_timeout: Duration,
     /// How long the last read waited for the client.
     waited: Duration,
 }
 
 impl Stream {
-    /// Takes a socket into use: small writes go out at once, and none of them
-    /// waits longer than `write_timeout` for a client that does not read.
-    pub fn new(
-        socket: TcpStream,
-        tls: Option<Box<TlsSession>>,
-        write_timeout: Duration,
-    ) -> io::Result<Stream> {
+    /// Takes a socket into use; small writes go out at once.
+    pub fn new(socket: TcpStream, tls: Option<Box<TlsSession>>) -> io::Result<Stream> {
         socket.set_nodelay(true)?;
-        socket.set_write_timeout(Some(write_timeout))?;
+        socket.set_nonblocking(true)?;
         Ok(Stream {
             socket,
             tls,
-            write_timeout,
             waited: Duration::ZERO,
         })
     }
@@ -75,18 +83,27 @@ impl Stream {
         let Some(tls) = &mut self.tls else {
             return Ok(Received::Octets(0));
         };
-        while tls.is_handshaking() {
-            match wait(&self.socket, clock)? {
-                Ready::Readable => {
-                    if !tls.receive(&self.socket)? {
-                        return Ok(Received::End);
-                    }
+        loop {
+            // Before the wait, and behind the last flight.
+            while tls.wants_write() {
+                if ready(tls.send(&self.socket))?.is_none()
+                    && let Some(end) = wait(&self.socket, PollFlags::OUT, clock)?.end()
+                {
+                    return Ok(end);
                 }
-                Ready::Deadline => return Ok(Received::Deadline),
-                Ready::Stop => return Ok(Received::Stop),
+            }
+            if !tls.is_handshaking() {
+                return Ok(Received::Octets(0));
+            }
+            if !tls.has_records()
+                && let Some(end) = wait(&self.socket, PollFlags::IN, clock)?.end()
+            {
+                return Ok(end);
+            }
+            if ready(tls.receive(&self.socket, HANDSHAKE))? == Some(false) {
+                return Ok(Received::End);
             }
         }
-        Ok(Received::Octets(0))
     }
 
     /// How long the last [`Stream::read`] waited for the client.
@@ -102,114 +119,144 @@ impl Stream {
                 match tls.read(buffer)? {
                     Plaintext::Octets(count) => return Ok(Received::Octets(count)),
                     Plaintext::End => return Ok(Received::End),
+                    Plaintext::Wanting if tls.has_records() => {
+                        self.take_records(buffer.len(), clock)?;
+                        continue;
+                    }
                     Plaintext::Wanting => {}
                 }
             }
             let since = Instant::now();
-            let ready = wait(&self.socket, clock)?;
+            let waited = wait(&self.socket, PollFlags::IN, clock)?;
             self.waited += since.elapsed();
-            match ready {
-                Ready::Readable => {}
-                Ready::Deadline => return Ok(Received::Deadline),
-                Ready::Stop => return Ok(Received::Stop),
+            if let Some(end) = waited.end() {
+                return Ok(end);
             }
-            match &mut self.tls {
+            if self.tls.is_some() {
                 // The end of the socket is for TLS to judge, on the next turn.
-                Some(tls) => {
-                    tls.receive(&self.socket)?;
-                }
-                None => match retry(|| (&self.socket).read(buffer))? {
-                    0 => return Ok(Received::End),
-                    count => return Ok(Received::Octets(count)),
-                },
+                self.take_records(buffer.len(), clock)?;
+                continue;
+            }
+            match ready((&self.socket).read(buffer))? {
+                None => {}
+                Some(0) => return Ok(Received::End),
+                Some(count) => return Ok(Received::Octets(count)),
             }
         }
     }
 
+    /// Takes records, and answers what TLS itself has to answer.
+    fn take_records(&mut self, size: usize, clock: Clock<'_>) -> io::Result<()> {
+        if let Some(tls) = &mut self.tls {
+            ready(tls.receive(&self.socket, size))?;
+            send(&self.socket, tls, clock)?;
+        }
+        Ok(())
+    }
+
     /// Sends all of `octets`; fails when the client does not read them in time.
-    pub fn write(&mut self, mut octets: &[u8]) -> io::Result<()> {
-        let deadline = Instant::now() + self.write_timeout;
-        let mut socket = Deadlined {
-            socket: &self.socket,
-            deadline,
-        };
-        let Some(tls) = &mut self.tls else {
-            return socket.write_all(octets);
-        };
+    pub fn write(&mut self, mut octets: &[u8], mut clock: Clock<'_>) -> io::Result<()> {
         while !octets.is_empty() {
-            let count = tls.write(octets)?;
+            let count = match &mut self.tls {
+                Some(tls) => {
+                    let count = tls.write(octets)?;
+                    send(&self.socket, tls, clock)?;
+                    count
+                }
+                None => match ready((&self.socket).write(octets))? {
+                    Some(count) => count,
+                    None => {
+                        wait_to_send(&self.socket, &mut clock)?;
+                        0
+                    }
+                },
+            };
             octets = octets.get(count..).unwrap_or_default();
-            tls.send(&mut socket)?;
         }
         Ok(())
     }
 
     /// Says goodbye: close_notify, then the end of the sending side. What the
-    /// client still sends is read and dropped until `deadline`, for a socket
+    /// client still sends is read and dropped until the clock ends, for a socket
     /// closed over unread octets is reset, and a reset can overtake the last
     /// reply.
     #[inline(never)]
-    pub fn close(mut self, deadline: Instant) {
+    pub fn close(mut self, mut clock: Clock<'_>) {
         if let Some(tls) = &mut self.tls {
             tls.close();
-            let _ = tls.send(Deadlined {
-                socket: &self.socket,
-                deadline,
-            });
+            let _ = send(&self.socket, tls, clock);
         }
         if self.socket.shutdown(Shutdown::Write).is_err() {
             return;
         }
-        let clock = Clock {
-            deadline,
-            stop: None,
-        };
         // Not on the stack: idle clients would all hold its pages.
         let mut sink = vec![0; 4096];
-        while let Ok(Ready::Readable) = wait(&self.socket, clock) {
-            match retry(|| (&self.socket).read(&mut sink)) {
-                Ok(0) | Err(_) => return,
+        loop {
+            match wait(&self.socket, PollFlags::IN, clock) {
+                Ok(Waited::Ready) => {}
+                Ok(Waited::Stop) => {
+                    clock.hurry();
+                    continue;
+                }
+                Ok(Waited::Deadline) | Err(_) => return,
+            }
+            match ready((&self.socket).read(&mut sink)) {
+                Ok(Some(0)) | Err(_) => return,
                 Ok(_) => {}
             }
         }
     }
 }
 
-/// A socket whose writes end at a deadline, however little each of them takes.
-struct Deadlined<'a> {
-    socket: &'a TcpStream,
-    deadline: Instant,
-}
-
-impl Write for Deadlined<'_> {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        let count = retry(|| self.socket.write(octets))?;
-        if count < octets.len() && Instant::now() >= self.deadline {
-            return Err(io::ErrorKind::TimedOut.into());
+/// Sends what is encrypted.
+fn send(socket: &TcpStream, tls: &mut TlsSession, mut clock: Clock<'_>) -> io::Result<()> {
+    while tls.wants_write() {
+        if ready(tls.send(socket))?.is_none() {
+            wait_to_send(socket, &mut clock)?;
         }
-        Ok(count)
     }
+    Ok(())
+}
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+/// Waits for a client that does not read. A shutdown shortens it: what is said
+/// then are last words.
+fn wait_to_send(socket: &TcpStream, clock: &mut Clock<'_>) -> io::Result<()> {
+    loop {
+        match wait(socket, PollFlags::OUT, *clock)? {
+            Waited::Ready => return Ok(()),
+            Waited::Stop => clock.hurry(),
+            Waited::Deadline => return Err(io::ErrorKind::TimedOut.into()),
+        }
     }
 }
 
-enum Ready {
-    Readable,
+/// How a wait for the socket ended.
+enum Waited {
+    Ready,
     Deadline,
     Stop,
 }
 
-/// Waits until the socket is readable, unless the server goes down first.
-fn wait(socket: &TcpStream, clock: Clock<'_>) -> io::Result<Ready> {
+impl Waited {
+    fn end(self) -> Option<Received> {
+        match self {
+            Waited::Ready => None,
+            Waited::Deadline => Some(Received::Deadline),
+            Waited::Stop => Some(Received::Stop),
+        }
+    }
+}
+
+/// Waits until the socket is ready, or broken, unless the server goes down
+/// first.
+fn wait(socket: &TcpStream, interest: PollFlags, clock: Clock<'_>) -> io::Result<Waited> {
     loop {
         let left = clock.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Ok(Ready::Deadline);
+            return Ok(Waited::Deadline);
         }
         let timeout = Timespec::try_from(left).ok();
-        let client = PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN);
+        let client = PollFd::from_borrowed_fd(socket.as_fd(), interest);
         let ready = match clock.stop {
             Some(stop) => {
                 let stop = PollFd::from_borrowed_fd(stop, PollFlags::IN);
@@ -221,21 +268,27 @@ fn wait(socket: &TcpStream, clock: Clock<'_>) -> io::Result<Ready> {
             None => poll(&mut [client], timeout.as_ref()).map(|count| (count, false)),
         };
         match ready {
-            Ok((_, true)) => return Ok(Ready::Stop),
-            Ok((0, false)) => return Ok(Ready::Deadline),
-            Ok(_) => return Ok(Ready::Readable),
+            Ok((_, true)) => return Ok(Waited::Stop),
+            Ok((0, false)) => return Ok(Waited::Deadline),
+            Ok(_) => return Ok(Waited::Ready),
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
 }
 
-/// Tries again what a signal has interrupted.
-fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
+/// `None` where the call must be made again after a wait.
+fn ready<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+            ) =>
+        {
+            Ok(None)
         }
+        Err(error) => Err(error),
     }
 }

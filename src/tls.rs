@@ -1,8 +1,9 @@
 //! TLS 1.2 and 1.3 by rustls, the only file that names it. TLS 1.1 is not
 //! offered: RFC 8996 forbids it.
 //!
-//! The socket underneath is driven by the caller, who waits for it with the
-//! clocks of the session: a record that drips in does not hold them up.
+//! The socket underneath does not block and is driven by the caller, who waits
+//! for it with the clocks of the session: a record that drips in does not hold
+//! them up, nor does a client that does not read.
 
 use std::fmt;
 use std::fs::File;
@@ -30,6 +31,7 @@ pub struct TlsError {
     option: &'static str,
     path: PathBuf,
     fault: String,
+    denied: bool,
 }
 
 impl fmt::Display for TlsError {
@@ -38,6 +40,7 @@ impl fmt::Display for TlsError {
             option,
             path,
             fault,
+            ..
         } = self;
         write!(
             f,
@@ -50,6 +53,13 @@ impl fmt::Display for TlsError {
 
 impl std::error::Error for TlsError {}
 
+impl TlsError {
+    /// Whether the file is there and may not be read.
+    pub fn is_denied(&self) -> bool {
+        self.denied
+    }
+}
+
 impl Acceptor {
     /// Reads the PEM chain and its key; they must belong together.
     pub fn load(cert: &Path, key: &Path) -> Result<Acceptor, TlsError> {
@@ -57,11 +67,15 @@ impl Acceptor {
             option,
             path: path.to_owned(),
             fault: fault.to_string(),
+            denied: false,
         };
         let open = |option, path: &Path| {
             File::open(path)
                 .map(BufReader::new)
-                .map_err(|error| wrong(option, path, &error))
+                .map_err(|error| TlsError {
+                    denied: error.kind() == io::ErrorKind::PermissionDenied,
+                    ..wrong(option, path, &error)
+                })
         };
         let chain = rustls_pemfile::certs(&mut open("--cert", cert)?)
             .collect::<Result<Vec<_>, _>>()
@@ -91,14 +105,27 @@ impl Acceptor {
     #[inline(never)]
     pub fn session(&self) -> io::Result<Box<TlsSession>> {
         ServerConnection::new(Arc::clone(&self.0))
-            .map(|connection| Box::new(TlsSession(connection)))
+            .map(|connection| {
+                Box::new(TlsSession {
+                    connection,
+                    records: Vec::new(),
+                    taken: 0,
+                })
+            })
             .map_err(io::Error::other)
     }
 }
 
 /// The TLS half of one connection.
 #[derive(Debug)]
-pub struct TlsSession(ServerConnection);
+pub struct TlsSession {
+    connection: ServerConnection,
+    /// Records as they came from the socket. rustls takes 4 KiB at a time, which
+    /// would be a system call each.
+    records: Vec<u8>,
+    /// How much of them rustls has taken.
+    taken: usize,
+}
 
 /// What there is to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,34 +141,55 @@ pub enum Plaintext {
 impl TlsSession {
     /// Whether the handshake goes on.
     pub fn is_handshaking(&self) -> bool {
-        self.0.is_handshaking()
+        self.connection.is_handshaking()
     }
 
     /// The version for the log, once it is agreed on.
     pub fn version(&self) -> Option<&'static str> {
-        match self.0.protocol_version()? {
+        match self.connection.protocol_version()? {
             ProtocolVersion::TLSv1_2 => Some("TLSv1.2"),
             ProtocolVersion::TLSv1_3 => Some("TLSv1.3"),
             _ => Some("TLS"),
         }
     }
 
-    /// Reads records from the socket, which is ready, and answers what TLS
-    /// itself has to answer. `false` when the client has gone.
-    pub fn receive(&mut self, mut socket: impl Read + Write) -> io::Result<bool> {
-        let count = self.0.read_tls(&mut socket)?;
-        if let Err(error) = self.0.process_new_packets() {
+    /// Whether there are records that came with earlier ones: the socket need
+    /// not be waited for.
+    pub fn has_records(&self) -> bool {
+        self.taken < self.records.len()
+    }
+
+    /// Whether something encrypted waits to be sent.
+    pub fn wants_write(&self) -> bool {
+        self.connection.wants_write()
+    }
+
+    /// Takes records, from the socket where none are left, up to `size` octets
+    /// at once. `false` when the client has gone. What TLS has to answer waits
+    /// to be sent.
+    pub fn receive(&mut self, mut socket: impl Read + Write, size: usize) -> io::Result<bool> {
+        if !self.has_records() {
+            self.taken = 0;
+            self.records.resize(size, 0);
+            self.records.shrink_to(size);
+            let result = socket.read(&mut self.records);
+            self.records.truncate(*result.as_ref().unwrap_or(&0));
+            result?;
+        }
+        let mut records = self.records.get(self.taken..).unwrap_or_default();
+        let count = self.connection.read_tls(&mut records)?;
+        self.taken += count;
+        if let Err(error) = self.connection.process_new_packets() {
             // The alert that says why; whether it arrives is no matter.
             let _ = self.send(&mut socket);
             return Err(io::Error::new(io::ErrorKind::InvalidData, error));
         }
-        self.send(&mut socket)?;
         Ok(count > 0)
     }
 
     /// Takes decrypted octets.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Plaintext> {
-        match self.0.reader().read(buffer) {
+        match self.connection.reader().read(buffer) {
             Ok(0) => Ok(Plaintext::End),
             Ok(count) => Ok(Plaintext::Octets(count)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Plaintext::Wanting),
@@ -154,18 +202,18 @@ impl TlsSession {
 
     /// Encrypts `octets`; [`TlsSession::send`] sends them. Says how many fit.
     pub fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.0.writer().write(octets)
+        self.connection.writer().write(octets)
     }
 
     /// Adds close_notify to what is to be sent.
     pub fn close(&mut self) {
-        self.0.send_close_notify();
+        self.connection.send_close_notify();
     }
 
-    /// Sends what is encrypted.
+    /// Sends of what is encrypted what the socket takes at once.
     pub fn send(&mut self, mut socket: impl Write) -> io::Result<()> {
-        while self.0.wants_write() {
-            self.0.write_tls(&mut socket)?;
+        while self.connection.wants_write() {
+            self.connection.write_tls(&mut socket)?;
         }
         Ok(())
     }

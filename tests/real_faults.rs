@@ -8,9 +8,9 @@
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
-use support::{Builder, Client};
+use support::{Builder, Client, Server, wait_for};
 
 /// A small file system of its own, unmounted when it is dropped.
 struct Mount(PathBuf);
@@ -141,6 +141,54 @@ fn a_spool_that_turns_read_only_answers_452_until_it_is_mended() {
         .fail();
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("--spool"), "{text}");
+}
+
+/// strace on a running server; it lets go when it is dropped.
+struct Tracer(Child);
+
+impl Tracer {
+    fn attach(server: &Server, inject: &str) -> Option<Tracer> {
+        let tracer = Command::new("strace")
+            .args(["-f", "-o", "/dev/null", "-e", inject, "-p"])
+            .arg(server.pid().to_string())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut tracer = Tracer(tracer.ok()?);
+        wait_for("the tracer", || {
+            let ended = tracer.0.try_wait().unwrap().is_some();
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+            let traced = tasks.into_iter().all(|task| {
+                let status = std::fs::read_to_string(task.unwrap().path().join("status"));
+                !status.unwrap_or_default().contains("TracerPid:\t0\n")
+            });
+            (ended || traced).then_some(())
+        });
+        (tracer.0.try_wait().unwrap().is_none()).then_some(tracer)
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_thread_that_cannot_start_is_logged_and_the_next_client_is_served() {
+    let server = Server::start();
+    let Some(_tracer) = Tracer::attach(&server, "inject=clone3:error=EAGAIN:when=1") else {
+        return skipped(
+            "a_thread_that_cannot_start",
+            "strace is missing or may not trace",
+        );
+    };
+    let mut first = Client::plain(server.plain);
+    server.wait_for_log("cannot take connections");
+    first.expect_close();
+    let mut second = Client::plain(server.plain);
+    second.expect(220);
+    server.wait_for_log("takes connections again");
 }
 
 #[test]

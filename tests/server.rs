@@ -6,7 +6,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 use support::{
@@ -222,6 +222,91 @@ fn a_second_sigterm_ends_at_once() {
 }
 
 #[test]
+fn a_client_that_does_not_read_or_shake_hands_does_not_hold_up_a_shutdown() {
+    // Only mails in progress have the grace.
+    let mut server = Builder::new().options(["--shutdown-grace", "3600"]).start();
+    let mut reads_nothing = Client::logged_in(&server, false);
+    reads_nothing.socket().set_nonblocking(true).unwrap();
+    while reads_nothing.try_send(&b"HELP\r\n".repeat(1000)).is_ok() {}
+    let mut half_handshake = Client::plain(server.tls);
+    half_handshake.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03");
+    let mut said_quit = Client::logged_in(&server, false);
+    said_quit.command("QUIT", 221);
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_client_that_does_not_read_is_under_the_login_deadline() {
+    let server = Builder::new().options(["--login-timeout", "1"]).start();
+    let mut client = Client::greeted(&server, false);
+    client.socket().set_nonblocking(true).unwrap();
+    while !server.log().contains("disconnected") {
+        let _ = client.try_send(&b"HELP\r\n".repeat(1000));
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_neither_sessions_nor_a_shutdown() {
+    let mut server = Builder::new().unread_log().start();
+    for _ in 0..300 {
+        let mut client = Client::greeted(&server, false);
+        client.command("EHLO client.example", 250);
+        client.command("AUTH PLAIN AHBlZXIxAHdyb25n", 535);
+        client.command("AUTH PLAIN AHBlZXIxAHdyb25n", 535);
+        client.command("AUTH PLAIN AHBlZXIxAHdyb25n", 421);
+    }
+    Client::logged_in(&server, true).deliver(b"x\r\n");
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_reload_sees_where_links_have_been_turned_to_and_tmp_may_be_a_link() {
+    let builder = Builder::new();
+    let dir = builder.path().to_owned();
+    for release in ["1", "2"] {
+        let release = dir.join("releases").join(release);
+        fs::create_dir_all(&release).unwrap();
+        fs::copy(dir.join("accounts"), release.join("accounts")).unwrap();
+    }
+    let turn = |release: &str| {
+        let link = dir.join("current.new");
+        symlink(format!("releases/{release}"), &link).unwrap();
+        fs::rename(&link, dir.join("current")).unwrap();
+    };
+    turn("1");
+    fs::remove_file(dir.join("accounts")).unwrap();
+    symlink("current/accounts", dir.join("accounts")).unwrap();
+    for name in ["tmp", "new"] {
+        fs::create_dir_all(dir.join("elsewhere").join(name)).unwrap();
+        fs::create_dir_all(dir.join("spool")).unwrap();
+        symlink(format!("../elsewhere/{name}"), dir.join("spool").join(name)).unwrap();
+    }
+    let server = builder.start();
+    let id = Client::logged_in(&server, false).deliver(b"x\r\n");
+    assert_eq!(server.content(&id), b"x\r\n");
+    turn("2");
+    fs::remove_dir_all(dir.join("releases/1")).unwrap();
+    server.signal("HUP");
+    server.wait_for_log("reloaded accounts");
+}
+
+#[test]
+fn a_long_trace_does_not_hide_the_fields_from_the_log() {
+    let server = Builder::new().options(["--max-recipients", "1000"]).start();
+    let mut client = Client::logged_in(&server, false);
+    client.command("MAIL FROM:<>", 250);
+    for _ in 0..600 {
+        client.command(&format!("RCPT TO:<123@{}.example>", "a".repeat(60)), 250);
+    }
+    client.command("DATA", 354);
+    client.send(b"X-Mms-Message-Type: MM4_forward.RES\r\n.\r\n");
+    client.expect(250);
+    server.wait_for_log("recipients=600 octets=37 tls=plain type=\"MM4_forward.RES\"");
+}
+
+#[test]
 fn sighup_puts_new_files_in_force_and_keeps_the_old_for_faulty_ones() {
     let server = Server::start();
     let accounts = server.dir.path().join("accounts");
@@ -298,6 +383,7 @@ fn what_cannot_start_says_so_in_one_line_and_its_exit_status() {
     for (builder, status, named) in [
         (Builder::new().options(["--timeout", "0"]), 2, "--timeout"),
         (Builder::new().options(["--bogus"]), 2, "--bogus"),
+        (Builder::new().options(["--bo\ngus"]), 2, "bo\\ngus"),
         (Builder::new().options(["-l", &taken]), 1, taken.as_str()),
         (
             Builder::new().options(["-l", "no-such-name.invalid:1"]),

@@ -121,11 +121,18 @@ impl Spool {
             .saturating_add(space.reserve.min_free);
         // A file system that does not answer fails the draft, which is told.
         let free = self.disk.free().unwrap_or(u64::MAX);
-        let low = free < needed;
-        if space.low.swap(low, Ordering::Relaxed) != low {
-            events::space(low, free, needed);
+        if free < needed {
+            if !space.low.swap(true, Ordering::Relaxed) {
+                events::space(true, free, needed);
+            }
+            return None;
         }
-        (!low).then_some(reservation)
+        // Room for this one and not for the next is no change worth a line.
+        let ample = free >= needed.saturating_add(space.reserve.max_message_size);
+        if ample && space.low.swap(false, Ordering::Relaxed) {
+            events::space(false, free, needed);
+        }
+        Some(reservation)
     }
 
     /// Begins the draft of a mail whose DATA is accepted now: the file is there
@@ -142,7 +149,7 @@ impl Spool {
             .create(&name)
             .map_err(|error| SpoolError::new("make the draft", error))?;
         let trace = trace::trace(envelope, origin, &self.hostname, &id, time);
-        let mut buffer = Vec::with_capacity(BUFFER.max(trace.len()));
+        let mut buffer = Vec::with_capacity(trace.len() + BUFFER);
         buffer.extend_from_slice(trace.as_bytes());
         Ok(Draft {
             spool: Arc::clone(self),

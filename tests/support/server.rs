@@ -22,6 +22,7 @@ pub struct Builder {
     descriptors: Option<u64>,
     wrapper: Vec<String>,
     hostname: String,
+    unread_log: bool,
 }
 
 /// A running server; killed when it is dropped.
@@ -37,6 +38,7 @@ pub struct Server {
     /// What the server's certificate is signed by.
     pub ca: CertificateDer<'static>,
     command: Command,
+    unread_log: bool,
     child: Option<Child>,
 }
 
@@ -54,12 +56,19 @@ impl Builder {
             descriptors: None,
             wrapper: Vec::new(),
             hostname: "test.example".to_owned(),
+            unread_log: false,
         }
     }
 
     /// Adds options of the command line.
     pub fn options<'a>(mut self, options: impl IntoIterator<Item = &'a str>) -> Builder {
         self.options.extend(options.into_iter().map(str::to_owned));
+        self
+    }
+
+    /// Logs into a pipe that nobody reads.
+    pub fn unread_log(mut self) -> Builder {
+        self.unread_log = true;
         self
     }
 
@@ -108,6 +117,7 @@ impl Builder {
             tls: UNKNOWN,
             ca,
             command,
+            unread_log: self.unread_log,
             child: None,
         };
         server.spawn();
@@ -193,7 +203,12 @@ impl Server {
             .append(true)
             .open(self.dir.path().join("log"))
             .unwrap();
-        let mut child = self.command.stderr(log).spawn().unwrap();
+        let stderr = if self.unread_log {
+            Stdio::piped()
+        } else {
+            log.into()
+        };
+        let mut child = self.command.stderr(stderr).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         self.child = Some(child);
         let (sender, lines) = mpsc::channel();
