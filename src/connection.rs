@@ -4,7 +4,8 @@
 //! pipelined group is answered in one write (RFC 2920). Two clocks bound what a
 //! client may take: the login deadline, from accept to a successful AUTH, and
 //! the silence limit. Silence ends when a line is complete, so a command that
-//! drips ends its session too; a mail has a floor of octets per second.
+//! drips ends its session too; a mail that drips has a floor of octets per
+//! second.
 //!
 //! An idle client costs the pages of stack that its thread has ever touched, so
 //! what is deep or rare is kept out of the frames of the wait: `inline(never)`.
@@ -239,7 +240,8 @@ impl<'s> Connection<'s> {
         self.session.is_receiving_mail() && self.shared.clocks.min_rate > 0
     }
 
-    /// Counts what a wait has brought to a mail, and judges each full window.
+    /// Counts what a wait has brought to a mail, and judges each full window in
+    /// which something came: for silence there is a limit of its own.
     fn is_too_slow(&mut self, waited: Duration, octets: usize) -> bool {
         if !self.has_floor() {
             return false;
@@ -255,7 +257,7 @@ impl<'s> Connection<'s> {
             .clocks
             .min_rate
             .saturating_mul(window.waited.as_secs());
-        window.octets < floor
+        (1..floor).contains(&window.octets)
     }
 
     /// Gives octets to the session and does what it wants.
