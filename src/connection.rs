@@ -81,6 +81,21 @@ struct Pace {
     octets: u64,
 }
 
+impl Pace {
+    /// Counts a wait, and judges each full window in which something came: for
+    /// silence there is a limit of its own.
+    fn is_too_slow(&mut self, waited: Duration, octets: u64, min_rate: u64) -> bool {
+        self.waited += waited;
+        self.octets += octets;
+        if self.waited < PACE_WINDOW {
+            return false;
+        }
+        let window = std::mem::take(self);
+        let floor = min_rate.saturating_mul(window.waited.as_secs());
+        (1..floor).contains(&window.octets)
+    }
+}
+
 impl<'s> Connection<'s> {
     #[inline(never)]
     fn new(
@@ -240,24 +255,12 @@ impl<'s> Connection<'s> {
         self.session.is_receiving_mail() && self.shared.clocks.min_rate > 0
     }
 
-    /// Counts what a wait has brought to a mail, and judges each full window in
-    /// which something came: for silence there is a limit of its own.
+    /// Counts what a wait has brought to a mail.
     fn is_too_slow(&mut self, waited: Duration, octets: usize) -> bool {
-        if !self.has_floor() {
-            return false;
-        }
-        self.pace.waited += waited;
-        self.pace.octets += octets as u64;
-        if self.pace.waited < PACE_WINDOW {
-            return false;
-        }
-        let window = std::mem::take(&mut self.pace);
-        let floor = self
-            .shared
-            .clocks
-            .min_rate
-            .saturating_mul(window.waited.as_secs());
-        (1..floor).contains(&window.octets)
+        self.has_floor()
+            && self
+                .pace
+                .is_too_slow(waited, octets as u64, self.shared.clocks.min_rate)
     }
 
     /// Gives octets to the session and does what it wants.
@@ -379,5 +382,37 @@ impl<'s> Connection<'s> {
         self.flush()?;
         let text = String::from_utf8_lossy(reply.as_bytes());
         Ok(text.trim_end().to_owned().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether waits of so many seconds, each bringing so many octets, are too
+    /// slow for 100 octets a second, and after how many of them.
+    fn judged(waits: impl IntoIterator<Item = (u64, u64)>) -> Option<usize> {
+        let mut pace = Pace::default();
+        waits.into_iter().position(|(seconds, octets)| {
+            pace.is_too_slow(Duration::from_secs(seconds), octets, 100)
+        })
+    }
+
+    #[test]
+    fn an_octet_a_minute_is_too_slow_after_two_of_them() {
+        assert_eq!(judged([(59, 1), (59, 1), (59, 1)]), Some(1));
+        assert_eq!(judged([(250, 1)]), Some(0));
+        assert_eq!(judged(std::iter::repeat_n((1, 99), 100)), Some(59));
+    }
+
+    #[test]
+    fn the_floor_itself_and_a_pause_are_not() {
+        assert_eq!(judged(std::iter::repeat_n((1, 100), 600)), None);
+        // Silence is not the floor's; what comes behind it has a new window.
+        assert_eq!(
+            judged([(60, 0), (60, 0), (60, 0), (30, 0), (30, 6000)]),
+            None
+        );
+        assert_eq!(judged([(0, 1), (59, 0)]), None);
     }
 }
