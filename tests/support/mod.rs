@@ -6,7 +6,9 @@
 #![allow(clippy::indexing_slicing)]
 
 mod client;
+pub mod dialog;
 pub mod disk;
+pub mod memory;
 mod server;
 
 #[allow(unused_imports, reason = "each test uses its part")]
