@@ -2,7 +2,7 @@
 //! the accounts and the spool, and holds the session to its own rules: content
 //! only into a draft, one outcome for each draft, nothing behind a hang-up.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use mm4d::options::{self, Invocation, Options};
 use mm4d::smtp::{Credentials, Envelope, Policy, Session, Step, SystemId};
@@ -70,7 +70,8 @@ pub fn options(options: &[&str]) -> Options {
 impl Memory {
     /// A session with default options, behind its banner.
     pub fn new() -> Memory {
-        Memory::with(&options(&[]))
+        static DEFAULTS: OnceLock<Options> = OnceLock::new();
+        Memory::with(DEFAULTS.get_or_init(|| options(&[])))
     }
 
     /// A session with these options, behind its banner.

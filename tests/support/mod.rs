@@ -10,6 +10,7 @@ pub mod dialog;
 pub mod disk;
 pub mod memory;
 mod server;
+pub mod smuggling;
 
 #[allow(unused_imports, reason = "each test uses its part")]
 pub use client::{Client, id, wire};
