@@ -1,5 +1,5 @@
 //! Every dialog of `tests/dialogs/` on the session alone in every chunk size,
-//! over TCP and over TLS.
+//! over TCP and over TLS: turn by turn, in one segment, octet by octet.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::indexing_slicing)]
@@ -163,10 +163,17 @@ fn over_the_wire(tls: bool) {
             Builder::new().options(options).start()
         });
         let taken = taken.entry(options.clone()).or_default();
-        for (said, how) in [
+        let mut runs = vec![
             (turn_by_turn(&dialog, server, tls), "turn by turn"),
-            (in_one_segment(&dialog, server, tls), "in one segment"),
-        ] {
+            (
+                in_pieces(&dialog, server, tls, usize::MAX),
+                "in one segment",
+            ),
+        ];
+        if dialog.sent().len() <= SHORT {
+            runs.push((in_pieces(&dialog, server, tls, 1), "octet by octet"));
+        }
+        for (said, how) in runs {
             let how = format!("{how}, {}", if tls { "TLS" } else { "TCP" });
             let ids = dialog.compare(&said).unwrap_or_else(|why| {
                 panic!(
@@ -237,9 +244,12 @@ fn turn_by_turn(dialog: &Dialog, server: &Server, tls: bool) -> Vec<u8> {
     said
 }
 
-fn in_one_segment(dialog: &Dialog, server: &Server, tls: bool) -> Vec<u8> {
+/// Sends everything in pieces of `size`, and reads only then.
+fn in_pieces(dialog: &Dialog, server: &Server, tls: bool, size: usize) -> Vec<u8> {
     let mut client = connect(server, tls);
-    client.send(&dialog.sent());
+    for piece in dialog.sent().chunks(size) {
+        client.send(piece);
+    }
     // One that hangs up by itself must not need the client's end for it.
     if !dialog.closes() {
         client.finish();
