@@ -14,8 +14,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
+use mm4d::smtp::Envelope;
+
 use support::dialog::Dialog;
-use support::memory::Memory;
+use support::memory::{self, Memory};
 use support::smuggling::{Fate, SMUGGLED, VARIANTS, fate, first_mail};
 use support::{plain_response, wire};
 
@@ -239,6 +241,93 @@ fn content() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// What may be a path: parts in any order, which mostly are none, and parts in
+/// the order of a path, which mostly are one.
+fn path() -> impl Strategy<Value = String> {
+    let any_order = select(vec![
+        "<",
+        ">",
+        "@",
+        ":",
+        ",",
+        ".",
+        "\"",
+        "\\",
+        "[",
+        "]",
+        "+",
+        "/TYPE=",
+        " ",
+        "-",
+        "_",
+        "a",
+        "1234",
+        "host",
+        "\"q s\"",
+        "@relay:",
+        "Postmaster",
+        "1234@host",
+    ]);
+    let route = select(vec![
+        "",
+        "",
+        "@relay.example:",
+        "@a,@[IPv6:::1]:",
+        "@[192.0.2.1]:",
+        "@:",
+    ]);
+    let local = vec(
+        select(vec![
+            "1234",
+            "+1",
+            "/TYPE=",
+            "a",
+            ".",
+            "-",
+            "\"",
+            "\"q s\"",
+            "\"<@>\\\"\"",
+            "!#$%",
+            "=",
+        ]),
+        1..4,
+    );
+    let domain = vec(
+        select(vec![
+            "host",
+            ".",
+            "_a",
+            "-",
+            "192.0.2.1",
+            "[192.0.2.1]",
+            "[IPv6:2001:db8::1]",
+            "[x:y]",
+        ]),
+        1..4,
+    );
+    let in_order =
+        (route, local, domain, any::<bool>()).prop_map(|(route, local, domain, open)| {
+            let path = format!("{route}{}@{}", local.concat(), domain.concat());
+            if open { path } else { format!(" <{path}>") }
+        });
+    prop_oneof![
+        1 => vec(any_order, 0..8).prop_map(|parts| parts.concat()),
+        3 => in_order,
+    ]
+}
+
+/// The envelope of a mail with these paths, if both are taken.
+fn with_paths(from: &str, to: &str) -> Option<Envelope> {
+    let mut memory = Memory::with(&memory::options(&["--addresses", "any"]));
+    let wire = format!(
+        "EHLO mms.example.net\r\nAUTH PLAIN {}\r\nMAIL FROM:{from}\r\nRCPT TO:{to}\r\n\
+         DATA\r\n.\r\n",
+        plain_response()
+    );
+    memory.receive(wire.as_bytes());
+    memory.mails.pop().map(|mail| mail.envelope)
+}
+
 proptest! {
     #![proptest_config(config(1500))]
 
@@ -292,6 +381,17 @@ proptest! {
         let (_, behind) = said.split_once("354 ").unwrap();
         let (_, behind) = behind.split_once("\r\n").unwrap();
         prop_assert_eq!(behind, "554 ERROR: lines must end with CRLF\r\n");
+    }
+
+    #[test]
+    fn a_path_that_is_taken_is_taken_again_as_it_was_understood(text in path()) {
+        if let Some(mail) = with_paths(&text, &text) {
+            let from = mail.reverse_path.to_string();
+            let to = mail.forward_paths[0].to_string();
+            prop_assert!(from.starts_with('<') && from.ends_with('>') && from.len() <= 256);
+            let again = with_paths(&from, &to).expect("taken once, taken again");
+            prop_assert_eq!(again, mail);
+        }
     }
 
     #[test]

@@ -159,11 +159,7 @@ impl Dialog {
     }
 
     fn turn(&mut self, number: usize, line: &str) -> Result<(), String> {
-        let closed = self
-            .turns
-            .last()
-            .map(|turn| matches!(turn.what, What::Close));
-        if closed == Some(true) {
+        if self.closes() {
             return Err("nothing comes behind the server's close".into());
         }
         let what = if let Some(text) = after(line, "C:") {
@@ -289,8 +285,7 @@ fn expected(text: &str) -> Result<Expected, String> {
 
 fn unescape(text: &str) -> Result<Vec<u8>, String> {
     let mut rest = text;
-    let octets = unescape_until(&mut rest, None)?;
-    Ok(octets)
+    unescape_until(&mut rest, None)
 }
 
 /// Unescapes up to `end`, which is taken, or to the end of the text.
