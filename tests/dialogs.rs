@@ -8,6 +8,8 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rustls::SupportedProtocolVersion;
+use rustls::version::{TLS12, TLS13};
 use support::dialog::{Dialog, Spooled, What};
 use support::memory::{self, Memory};
 use support::{Builder, Client, Server, wait_for};
@@ -144,16 +146,28 @@ fn sizes(length: usize) -> Vec<usize> {
 
 #[test]
 fn a_dialog_goes_as_written_over_tcp() {
-    over_the_wire(false);
+    over_the_wire(Wire::Tcp);
 }
 
 #[test]
-fn a_dialog_goes_as_written_over_tls() {
-    over_the_wire(true);
+fn a_dialog_goes_as_written_over_tls_1_2() {
+    over_the_wire(Wire::Tls(&TLS12));
+}
+
+#[test]
+fn a_dialog_goes_as_written_over_tls_1_3() {
+    over_the_wire(Wire::Tls(&TLS13));
+}
+
+/// How the client's octets get to the server.
+#[derive(Clone, Copy, Debug)]
+enum Wire {
+    Tcp,
+    Tls(&'static SupportedProtocolVersion),
 }
 
 /// One server for each set of options, shared by the files that ask for it.
-fn over_the_wire(tls: bool) {
+fn over_the_wire(wire: Wire) {
     let mut servers: BTreeMap<Vec<String>, Server> = BTreeMap::new();
     let mut taken: BTreeMap<Vec<String>, BTreeSet<String>> = BTreeMap::new();
     for dialog in Dialog::all() {
@@ -164,17 +178,17 @@ fn over_the_wire(tls: bool) {
         });
         let taken = taken.entry(options.clone()).or_default();
         let mut runs = vec![
-            (turn_by_turn(&dialog, server, tls), "turn by turn"),
+            (turn_by_turn(&dialog, server, wire), "turn by turn"),
             (
-                in_pieces(&dialog, server, tls, usize::MAX),
+                in_pieces(&dialog, server, wire, usize::MAX),
                 "in one segment",
             ),
         ];
         if dialog.sent().len() <= SHORT {
-            runs.push((in_pieces(&dialog, server, tls, 1), "octet by octet"));
+            runs.push((in_pieces(&dialog, server, wire, 1), "octet by octet"));
         }
         for (said, how) in runs {
-            let how = format!("{how}, {}", if tls { "TLS" } else { "TCP" });
+            let how = format!("{how}, {wire:?}");
             let ids = dialog.compare(&said).unwrap_or_else(|why| {
                 panic!(
                     "{}, {how}: {why}; the transcript:\n{}",
@@ -198,18 +212,17 @@ fn over_the_wire(tls: bool) {
     }
 }
 
-fn connect(server: &Server, tls: bool) -> Client {
-    if tls {
-        Client::tls(server.tls, &server.ca)
-    } else {
-        Client::plain(server.plain)
+fn connect(server: &Server, wire: Wire) -> Client {
+    match wire {
+        Wire::Tcp => Client::plain(server.plain),
+        Wire::Tls(version) => Client::tls_of(&[version], server.tls, &server.ca),
     }
 }
 
 /// Waits for each line that the file tells to wait for. What the client sends
 /// without a line of the server between goes out in one segment.
-fn turn_by_turn(dialog: &Dialog, server: &Server, tls: bool) -> Vec<u8> {
-    let mut client = connect(server, tls);
+fn turn_by_turn(dialog: &Dialog, server: &Server, wire: Wire) -> Vec<u8> {
+    let mut client = connect(server, wire);
     let mut said = Vec::new();
     let mut unsent = Vec::new();
     for turn in &dialog.turns {
@@ -244,8 +257,8 @@ fn turn_by_turn(dialog: &Dialog, server: &Server, tls: bool) -> Vec<u8> {
 }
 
 /// Sends everything in pieces of `size`, and reads only then.
-fn in_pieces(dialog: &Dialog, server: &Server, tls: bool, size: usize) -> Vec<u8> {
-    let mut client = connect(server, tls);
+fn in_pieces(dialog: &Dialog, server: &Server, wire: Wire, size: usize) -> Vec<u8> {
+    let mut client = connect(server, wire);
     for piece in dialog.sent().chunks(size) {
         client.send(piece);
     }

@@ -5,7 +5,9 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
+};
 
 use super::{DEADLINE, Server, plain_response};
 
@@ -29,11 +31,20 @@ impl Client {
 
     /// Connects with TLS, trusting `ca` alone; the greeting is still to be read.
     pub fn tls(address: SocketAddr, ca: &CertificateDer<'static>) -> Client {
+        Client::tls_of(rustls::DEFAULT_VERSIONS, address, ca)
+    }
+
+    /// The same with these versions of TLS.
+    pub fn tls_of(
+        versions: &[&'static SupportedProtocolVersion],
+        address: SocketAddr,
+        ca: &CertificateDer<'static>,
+    ) -> Client {
         let mut roots = RootCertStore::empty();
         roots.add(ca.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
