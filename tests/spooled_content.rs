@@ -8,6 +8,7 @@
 mod support;
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -237,6 +238,32 @@ fn the_trace_tells_the_envelope_the_login_and_the_way() {
             .and_then(|rest| rest.strip_suffix("\r\ntext\r\n"))
             .unwrap_or_else(|| panic!("{mail}\nis not\n{expected}"));
         assert!(is_date_of(date, &id), "{date} is not the date of {id}");
+    }
+}
+
+#[test]
+fn the_trace_tells_an_ipv6_client_by_its_literal() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("skipped: no IPv6 on this machine");
+        return;
+    }
+    // The server of every test listens on 127.0.0.1; this one does not.
+    let script = "server=$0; for word; do shift; \
+        [ \"$word\" = 127.0.0.1:0 ] && word=[::1]:0; set -- \"$@\" \"$word\"; done; \
+        exec \"$server\" \"$@\"";
+    let server = Builder::new().wrapper(["sh", "-c", script]).start();
+    for (tls, protocol) in [(false, "ESMTPA"), (true, "ESMTPSA")] {
+        let id = Client::logged_in(&server, tls).deliver(b"text\r\n");
+        let mail = String::from_utf8(server.mail(&id)).unwrap();
+        let received = format!(
+            "\r\nReceived: from client.example ([IPv6:::1]) by test.example (mm4d) \
+             with {protocol}\r\n  id {id}; "
+        );
+        assert!(
+            mail.contains(&received),
+            "{mail}\ndoes not hold\n{received}"
+        );
+        assert_eq!(server.content(&id), b"text\r\n");
     }
 }
 
