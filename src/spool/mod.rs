@@ -6,6 +6,7 @@
 //! wait), answered. Only that answer becomes a 250. Whatever fails on the way
 //! leaves no file behind and is told to the client as a 452.
 
+pub mod answer;
 pub mod disk;
 pub mod id;
 pub mod maildir;
@@ -17,7 +18,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::Sender;
 use jiff::Timestamp;
 
 use self::disk::{Disk, DraftFile};
@@ -249,14 +250,13 @@ impl Draft {
 
     /// Hands the name to the writer and waits for its answer.
     fn publish(&self) -> Result<(), SpoolError> {
-        let gone = || SpoolError::new("reach the writer", io::ErrorKind::BrokenPipe.into());
-        let (answer, result) = bounded(1);
+        let (answer, question) = answer::question();
         let name = self.name.clone();
         self.spool
             .jobs
             .send(Job { name, answer })
-            .map_err(|_| gone())?;
-        result.recv().map_err(|_| gone())?
+            .map_err(|_| SpoolError::writer_gone())?;
+        question.wait()
     }
 
     fn flush(&mut self) -> Result<(), SpoolError> {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::answer::Answer;
 use super::disk::Disk;
 use super::{SpoolError, events};
 
@@ -25,7 +26,7 @@ pub struct Job {
     /// Its file name, the same in tmp/ and new/.
     pub name: String,
     /// Said once: the name is durable, or why not.
-    pub answer: Sender<Result<(), SpoolError>>,
+    pub answer: Answer,
 }
 
 /// The queue, and the loop that empties it; the loop ends when the last sender
@@ -49,10 +50,8 @@ fn publish(disk: &dyn Disk, batch: &mut Vec<Job>) {
     batch.retain(|job| match disk.publish(&job.name) {
         Ok(()) => true,
         Err(error) => {
-            answer(
-                job,
-                Err(SpoolError::new("rename the draft into new/", error)),
-            );
+            let error = SpoolError::new("rename the draft into new/", error);
+            job.answer.say(Err(error));
             false
         }
     });
@@ -60,12 +59,12 @@ fn publish(disk: &dyn Disk, batch: &mut Vec<Job>) {
         return;
     }
     match disk.sync_new() {
-        Ok(()) => batch.drain(..).for_each(|job| answer(&job, Ok(()))),
+        Ok(()) => batch.drain(..).for_each(|job| job.answer.say(Ok(()))),
         Err(error) => {
             for job in batch.drain(..) {
                 take_back(disk, &job.name);
                 let error = io::Error::new(error.kind(), error.to_string());
-                answer(&job, Err(SpoolError::new("sync new/", error)));
+                job.answer.say(Err(SpoolError::new("sync new/", error)));
             }
         }
     }
@@ -79,9 +78,4 @@ fn take_back(disk: &dyn Disk, name: &str) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => events::cannot_remove("new", name, &error),
     }
-}
-
-/// A session that has gone away does not need its answer.
-fn answer(job: &Job, result: Result<(), SpoolError>) {
-    let _ = job.answer.send(result);
 }
