@@ -1,0 +1,648 @@
+//! Any octets against the session and against the reader of MM4 fields: each
+//! promise that is checked below holds, or this panics. The fuzzer and
+//! `tests/corpus.rs` both run it.
+//!
+//! | input of [`session`] | what |
+//! | --- | --- |
+//! | octet 0 | the [`World`]: the operator's settings, which call of the spool fails, what was said before |
+//! | octet 1 | how the client's octets are cut into [`pieces`] |
+//! | the rest | the client's octets; 0xFE and the octet n behind it are 12200 + n times `A` |
+//!
+//! Accounts and spool are played by the driver. What it checks is worked out
+//! anew from the octets, in the plainest way there is ([`judge`]), not asked of
+//! the session.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing)]
+#![allow(dead_code, reason = "each fuzz target uses its part")]
+
+use std::fmt::{self, Write};
+use std::iter;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use mm4d::mm4;
+use mm4d::smtp::limits::{MAX_AUTH_FAILURES, MAX_ERRORS, MAX_HELLO, MAX_LINE, MAX_PATH};
+use mm4d::smtp::reply::{self, Reply};
+use mm4d::smtp::{
+    Addresses, Credentials, Envelope, ForwardPath, Limits, Policy, ReversePath, Session, Step,
+    SystemId,
+};
+
+/// The one account there is, and its key.
+const SYSTEM_ID: &str = "peer1";
+const KEY: &str = "secret";
+
+/// RCPT commands in a transaction.
+const MAX_RECIPIENTS: usize = 3;
+/// Octets of a mail, in the two sorts of world.
+const SMALL_MAIL: u64 = 60;
+const LARGE_MAIL: u64 = 15_000;
+/// Octets that a failing draft takes before it fails.
+const DRAFT_ROOM: usize = 20;
+
+/// How often 0xFE stretches an input.
+const MAX_STRETCHES: usize = 4;
+
+/// Octets that a session may show of itself. An octet is shown as at most five;
+/// an AUTH exchange holds a line and what was decoded of another.
+const MAX_SHOWN: usize = 2 * 5 * MAX_LINE + 20 * MAX_PATH * (MAX_RECIPIENTS + 1) + 10_000;
+/// How many octets of input lie between two looks at that.
+const LOOK_EVERY: usize = 4096;
+
+/// What a client may have said before the input begins.
+const PRELUDES: [&str; 4] = [
+    "",
+    "EHLO x\r\nAUTH PLAIN AHBlZXIxAHNlY3JldA==\r\n",
+    "EHLO x\r\nAUTH PLAIN AHBlZXIxAHNlY3JldA==\r\nMAIL FROM:<>\r\nRCPT TO:<123@a>\r\n",
+    "EHLO x\r\nAUTH PLAIN AHBlZXIxAHNlY3JldA==\r\nMAIL FROM:<>\r\nRCPT TO:<123@a>\r\nDATA\r\n",
+];
+
+/// A client's octets against a session, in one piece and in many.
+pub fn session(input: &[u8]) {
+    let Some((&[world, cut], rest)) = input.split_first_chunk::<2>() else {
+        return;
+    };
+    let world = World::from(world);
+    let wire = world.wire(rest);
+    let whole = Run::of(&world, &wire, iter::once(wire.as_slice()));
+    let parts = Run::of(&world, &wire, pieces(&wire, cut));
+    assert_eq!(
+        whole, parts,
+        "left: in one piece, right: in pieces, cut {cut}"
+    );
+}
+
+/// A mail's first octets, as the spool gives them to the log.
+pub fn header(input: &[u8]) {
+    let found = mm4::summary(input);
+    let Some(summary) = &found else { return };
+    for value in [
+        &summary.message_type,
+        &summary.transaction_id,
+        &summary.message_id,
+    ]
+    .into_iter()
+    .flatten()
+    {
+        assert_eq!(value.trim(), value, "blanks around a value");
+    }
+    let body = input.windows(4).position(|end| end == b"\r\n\r\n");
+    if let Some(body) = body {
+        let header = mm4::summary(&input[..body + 4]);
+        assert_eq!(header, found, "the body says what only the header may");
+    }
+}
+
+// ---------------------------------------------------------------- the input
+
+/// What surrounds a session, from one octet of the input.
+struct World {
+    prelude: &'static str,
+    policy: Arc<Policy>,
+    fault: Option<Fault>,
+    /// The fault meets every mail, not the first alone.
+    lasting: bool,
+}
+
+/// What the spool fails at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Room,
+    Open,
+    Write,
+    Commit,
+}
+
+impl From<u8> for World {
+    fn from(octet: u8) -> World {
+        let bit = |number: u8| octet & (1 << number) != 0;
+        let addresses = if bit(2) {
+            Addresses::Any
+        } else {
+            Addresses::E164
+        };
+        let limits = Limits {
+            max_message_size: if bit(3) { SMALL_MAIL } else { LARGE_MAIL },
+            max_recipients: MAX_RECIPIENTS,
+        };
+        World {
+            prelude: PRELUDES[usize::from(octet & 3)],
+            policy: Arc::new(Policy {
+                hostname: "mm4d.example.net".to_owned(),
+                addresses,
+                limits,
+            }),
+            fault: match octet >> 4 & 7 {
+                1 => Some(Fault::Room),
+                2 => Some(Fault::Open),
+                3 => Some(Fault::Write),
+                4 => Some(Fault::Commit),
+                _ => None,
+            },
+            lasting: bit(7),
+        }
+    }
+}
+
+impl World {
+    /// All that the client sends.
+    fn wire(&self, input: &[u8]) -> Vec<u8> {
+        let mut wire = self.prelude.as_bytes().to_vec();
+        let mut rest = input;
+        let mut stretches = 0;
+        while let Some((&octet, behind)) = rest.split_first() {
+            rest = behind;
+            match rest.split_first() {
+                Some((&count, behind)) if octet == 0xfe && stretches < MAX_STRETCHES => {
+                    wire.extend(iter::repeat_n(b'A', 12_200 + usize::from(count)));
+                    stretches += 1;
+                    rest = behind;
+                }
+                _ => wire.push(octet),
+            }
+        }
+        wire
+    }
+
+    fn max_message_size(&self) -> usize {
+        usize::try_from(self.policy.limits.max_message_size).unwrap()
+    }
+}
+
+/// Cuts `wire`: octet by octet, in pieces of one size, or of sizes that vary.
+fn pieces(wire: &[u8], cut: u8) -> impl Iterator<Item = &[u8]> {
+    let mut rest = wire;
+    let mut state = u32::from(cut);
+    iter::from_fn(move || {
+        let size = match cut {
+            0..128 => usize::from(cut).max(1),
+            128.. => {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                1 + (state >> 16) as usize % usize::from(cut - 127)
+            }
+        };
+        let (piece, behind) = rest.split_at(size.min(rest.len()));
+        rest = behind;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+// ---------------------------------------------------------------- one run
+
+/// What a session did, wherever its input was cut.
+#[derive(Debug, PartialEq, Eq)]
+enum Event {
+    Said(Reply),
+    HungUp(Reply),
+    Judged(Credentials),
+    Opened(Envelope),
+    Committed(Vec<u8>),
+    /// The draft is no more.
+    Void,
+}
+
+/// A session, its client and its spool.
+struct Run<'w> {
+    world: &'w World,
+    wire: &'w [u8],
+    session: Session,
+    events: Vec<Event>,
+    /// Octets that the session has taken of `wire`.
+    taken: usize,
+    /// Where the line or the mail begins that is being read.
+    start: usize,
+    /// From Open to Commit, Abandon or a fault.
+    draft: Option<Vec<u8>>,
+    /// Recipients so far, from MAIL's 250 to the end of the transaction.
+    recipients: Option<usize>,
+    /// Transactions and drafts that were asked for.
+    begun: usize,
+    opened: usize,
+    errors: u32,
+    refused: u32,
+    looked: usize,
+}
+
+impl<'w> Run<'w> {
+    fn of(
+        world: &'w World,
+        wire: &'w [u8],
+        mut pieces: impl Iterator<Item = &'w [u8]>,
+    ) -> Vec<Event> {
+        let session = Session::new(Arc::clone(&world.policy));
+        check_reply(&session.banner());
+        let mut run = Run {
+            world,
+            wire,
+            session,
+            events: Vec::new(),
+            taken: 0,
+            start: 0,
+            draft: None,
+            recipients: None,
+            begun: 0,
+            opened: 0,
+            errors: 0,
+            refused: 0,
+            looked: 0,
+        };
+        // Nothing is asked of a session that has hung up.
+        if pieces.try_for_each(|piece| run.feed(piece)).is_continue() {
+            run.check_end();
+        }
+        run.check_memory();
+        run.events
+    }
+
+    fn feed(&mut self, piece: &[u8]) -> ControlFlow<()> {
+        let end = self.taken + piece.len();
+        let mut input = piece;
+        loop {
+            let before = self.taken;
+            let in_mail = self.session.is_receiving_mail();
+            let step = self.session.receive(&mut input);
+            self.taken = end - input.len();
+            let Some(step) = step else { break };
+            assert!(
+                self.taken > before || matches!(step, Step::Abandon | Step::Close(_)),
+                "no octet taken, so this can go on for ever: {}",
+                Shown(&step)
+            );
+            if in_mail {
+                self.check_mail(&step);
+            } else {
+                self.check_line(&step);
+            }
+            self.perform(step)?;
+            if !(in_mail && self.session.is_receiving_mail()) {
+                self.start = self.taken;
+            }
+            if !self.session.is_in_transaction() {
+                self.recipients = None;
+            }
+        }
+        assert!(
+            input.is_empty(),
+            "more is wanted, and this is left: {input:?}"
+        );
+        if self.taken >= self.looked + LOOK_EVERY {
+            self.check_memory();
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn perform(&mut self, step: Step<'_>) -> ControlFlow<()> {
+        match step {
+            Step::Reply(reply) => self.say(reply),
+            Step::Close(reply) => {
+                self.hang_up(reply);
+                return ControlFlow::Break(());
+            }
+            Step::Verify(credentials) => {
+                assert!(!self.session.is_logged_in(), "a second login");
+                let login = verify(&credentials);
+                let right = login.is_some();
+                self.refused += u32::from(!right);
+                self.events.push(Event::Judged(credentials));
+                let next = self.session.verified(login);
+                assert_eq!(self.session.is_logged_in(), right);
+                return self.perform(next);
+            }
+            Step::Begin => {
+                assert!(self.session.is_logged_in(), "MAIL without a login");
+                self.begun += 1;
+                let room = !self.fails(Fault::Room, self.begun);
+                let reply = self.session.begun(room);
+                assert_eq!(reply.code(), if room { 250 } else { 452 });
+                self.recipients = room.then_some(0);
+                self.say(reply);
+            }
+            Step::Open(envelope) => self.open(envelope),
+            Step::Content(content) => {
+                assert!(!content.is_empty(), "no content");
+                let draft = self.draft.as_mut().expect("content without a draft");
+                draft.extend_from_slice(content);
+                let octets = draft.len();
+                assert!(octets <= self.world.max_message_size(), "over the maximum");
+                if octets > DRAFT_ROOM && self.fails(Fault::Write, self.opened) {
+                    self.discard();
+                    self.session.spool_failed();
+                }
+            }
+            Step::Commit => {
+                let draft = self.draft.take().expect("a commit without a draft");
+                let fails = self.fails(Fault::Commit, self.opened);
+                let reply = self.session.committed((!fails).then_some("1@mm4d"));
+                assert_eq!(reply.code(), if fails { 452 } else { 250 });
+                if fails {
+                    self.events.push(Event::Void);
+                } else {
+                    self.errors = 0;
+                    self.events.push(Event::Committed(draft));
+                }
+                self.say(reply);
+            }
+            Step::Abandon => self.discard(),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn open(&mut self, envelope: Envelope) {
+        assert!(self.draft.is_none(), "a draft inside a draft");
+        let recipients = self.recipients.take().expect("DATA without MAIL");
+        assert!((1..=MAX_RECIPIENTS).contains(&recipients));
+        assert_eq!(envelope.forward_paths.len(), recipients, "{envelope:?}");
+        check_envelope(&envelope, self.world.policy.addresses);
+        self.opened += 1;
+        let fails = self.fails(Fault::Open, self.opened);
+        self.draft = (!fails).then(Vec::new);
+        self.events.push(Event::Opened(envelope));
+        if fails {
+            self.events.push(Event::Void);
+        }
+        let reply = self.session.opened(!fails);
+        assert_eq!(reply.code(), 354);
+        self.say(reply);
+    }
+
+    fn discard(&mut self) {
+        assert!(self.draft.take().is_some(), "there is no draft to abandon");
+        self.events.push(Event::Void);
+    }
+
+    fn fails(&self, fault: Fault, number: usize) -> bool {
+        self.world.fault == Some(fault) && (self.world.lasting || number == 1)
+    }
+
+    fn say(&mut self, reply: Reply) {
+        check_reply(&reply);
+        assert_ne!(reply.code(), 421, "421 closes");
+        self.errors += u32::from(is_error(&reply));
+        assert!(self.errors < MAX_ERRORS, "{} errors", self.errors);
+        assert!(self.refused < MAX_AUTH_FAILURES, "a third refused login");
+        if reply == reply::RECIPIENT_OK_250 {
+            *self.recipients.as_mut().expect("RCPT without MAIL") += 1;
+        }
+        self.events.push(Event::Said(reply));
+    }
+
+    fn hang_up(&mut self, reply: Reply) {
+        check_reply(&reply);
+        if reply == reply::TOO_MANY_ERRORS_421 {
+            assert_eq!(self.errors + 1, MAX_ERRORS, "too early");
+        }
+        if reply == reply::TOO_MANY_AUTH_FAILURES_421 {
+            assert_eq!(self.refused, MAX_AUTH_FAILURES, "too early");
+        }
+        assert!(self.draft.is_none(), "hung up with a draft open");
+        self.events.push(Event::HungUp(reply));
+    }
+
+    // ------------------------------------------------------------ promises
+
+    /// A step outside a mail: what it answers is one line.
+    fn check_line(&self, step: &Step<'_>) {
+        let line = &self.wire[self.start..self.taken];
+        let said = match step {
+            Step::Reply(reply) | Step::Close(reply) => Some(reply),
+            _ => None,
+        };
+        let says = |reply| said == Some(&reply) || said == Some(&reply::TOO_MANY_ERRORS_421);
+        let Some(text) = line.strip_suffix(b"\r\n") else {
+            assert!(
+                matches!(step, Step::Close(_)),
+                "not a line: {}",
+                Shown(step)
+            );
+            assert!(says(reply::BARE_LINE_END_500), "{}", Shown(step));
+            let at =
+                self.start + bare_line_end(&self.wire[self.start..]).expect("no bare CR or LF");
+            assert!(self.taken <= at + 1, "read behind a bare CR or LF");
+            return;
+        };
+        assert_eq!(bare_line_end(text), None, "a bare CR or LF in a command");
+        assert!(!text.ends_with(b"\r"), "a bare CR at the end of a command");
+        if line.len() > MAX_LINE {
+            assert!(says(reply::LINE_TOO_LONG_500), "{}", Shown(step));
+        } else if text.contains(&0) {
+            assert!(says(reply::NUL_500), "{}", Shown(step));
+        } else {
+            assert_ne!(said, Some(&reply::LINE_TOO_LONG_500));
+            assert_ne!(said, Some(&reply::BARE_LINE_END_500));
+        }
+    }
+
+    /// A step inside a mail: what ends it and what of it is kept.
+    fn check_mail(&self, step: &Step<'_>) {
+        let mail = &self.wire[self.start..];
+        let max = self.world.max_message_size();
+        let over = match step {
+            Step::Content(_) | Step::Abandon => return,
+            Step::Commit | Step::Reply(_) | Step::Close(_) => judge(mail, max),
+            _ => panic!("inside a mail: {}", Shown(step)),
+        };
+        let (Over::Ended { octets, .. } | Over::Condemned { octets }) = &over else {
+            panic!("{}, and the mail goes on", Shown(step));
+        };
+        assert_eq!(
+            self.taken - self.start,
+            *octets,
+            "{} at another place",
+            Shown(step)
+        );
+        match (step, &over) {
+            (Step::Commit, Over::Ended { content, .. }) => {
+                assert_eq!(self.draft.as_ref(), Some(content), "not what was sent");
+                assert_eq!(bare_line_end(content), None);
+                assert!(content.is_empty() || content.ends_with(b"\r\n"));
+            }
+            (Step::Reply(reply), Over::Ended { content, .. }) => {
+                let expected = if content.len() > max {
+                    reply::TOO_BIG_552
+                } else {
+                    reply::SPOOL_FAILED_452
+                };
+                assert_eq!(*reply, expected);
+            }
+            (Step::Close(reply), Over::Condemned { .. }) => {
+                assert_eq!(*reply, reply::BARE_LINE_END_554);
+            }
+            _ => panic!("{} for {over:?}", Shown(step)),
+        }
+    }
+
+    /// The input is at its end and nobody has hung up: nothing is overdue.
+    fn check_end(&self) {
+        assert_eq!(self.taken, self.wire.len(), "octets are left");
+        let rest = &self.wire[self.start..];
+        if self.session.is_receiving_mail() {
+            let over = judge(rest, self.world.max_message_size());
+            assert_eq!(over, Over::No, "the mail is over and nobody says so");
+        } else {
+            assert_eq!(bare_line_end(rest), None, "a bare CR or LF is waited on");
+            assert!(
+                !rest.windows(2).any(|end| end == b"\r\n"),
+                "a line is waited on"
+            );
+            assert!(self.draft.is_none(), "a draft without its mail");
+        }
+    }
+
+    /// What the session keeps of a line is bounded. Its buffers are its own, so
+    /// the length of its `Debug` text has to stand for them.
+    fn check_memory(&mut self) {
+        self.looked = self.taken;
+        if self.taken > MAX_LINE {
+            let mut shown = Count(0);
+            write!(shown, "{:?}", self.session).unwrap();
+            assert!(shown.0 <= MAX_SHOWN, "shows {} octets", shown.0);
+        }
+    }
+}
+
+/// A step in a message: a word of it will do.
+struct Shown<'s, 'a>(&'s Step<'a>);
+
+impl fmt::Display for Shown<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.200}", format!("{:?}", self.0))
+    }
+}
+
+/// Counts what is written to it.
+struct Count(usize);
+
+impl Write for Count {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 += text.len();
+        Ok(())
+    }
+}
+
+fn verify(credentials: &Credentials) -> Option<SystemId> {
+    let authzid = credentials.authzid.as_slice();
+    let right = (authzid.is_empty() || authzid == SYSTEM_ID.as_bytes())
+        && credentials.authcid == SYSTEM_ID.as_bytes()
+        && credentials.key.expose() == KEY.as_bytes();
+    right.then(|| SystemId::parse(SYSTEM_ID).unwrap())
+}
+
+/// The errors of which a client may make nineteen.
+fn is_error(reply: &Reply) -> bool {
+    matches!(reply.code(), 500 | 501 | 502 | 503 | 504 | 530 | 553 | 555)
+}
+
+/// RFC 5321 4.2: lines of one code, printable, ended by CRLF, at most 512 octets
+/// each (4.5.3.1.5).
+fn check_reply(reply: &Reply) {
+    let text = std::str::from_utf8(reply.as_bytes()).unwrap();
+    let lines = text.strip_suffix("\r\n").expect("no CRLF at the end");
+    let mut lines = lines.split("\r\n").peekable();
+    while let Some(line) = lines.next() {
+        let separator = if lines.peek().is_some() { "-" } else { " " };
+        assert!((4..=510).contains(&line.len()), "{text:?}");
+        assert!(line.bytes().all(|octet| matches!(octet, 32..=126)));
+        assert!((200..600).contains(&reply.code()), "{text:?}");
+        assert_eq!(line[..3], reply.code().to_string(), "{text:?}");
+        assert_eq!(&line[3..4], separator, "{text:?}");
+    }
+}
+
+/// What ends up in the trace of the mail can break out of none of its lines.
+fn check_envelope(envelope: &Envelope, addresses: Addresses) {
+    assert_eq!(envelope.system_id.as_str(), SYSTEM_ID);
+    assert!((1..=MAX_HELLO).contains(&envelope.hello.len()));
+    assert!(envelope.hello.bytes().all(|octet| octet.is_ascii_graphic()));
+    check_path(&envelope.reverse_path.to_string());
+    let mailbox = ReversePath::mailbox(&envelope.reverse_path);
+    assert!(mailbox.is_none_or(|mailbox| addresses.allow(mailbox)));
+    for forward_path in &envelope.forward_paths {
+        check_path(&forward_path.to_string());
+        match forward_path {
+            ForwardPath::Mailbox(mailbox) => assert!(addresses.allow(mailbox)),
+            ForwardPath::Postmaster(text) => assert!(text.eq_ignore_ascii_case("postmaster")),
+        }
+    }
+}
+
+fn check_path(path: &str) {
+    assert!((2..=MAX_PATH).contains(&path.len()), "{path}");
+    assert!(path.bytes().all(|octet| matches!(octet, 32..=126)));
+    assert!(path.starts_with('<') && path.ends_with('>'), "{path}");
+}
+
+// ---------------------------------------------------------------- the judge
+
+/// Where a mail is over, counted from the octet behind the CRLF of DATA.
+#[derive(Debug, PartialEq, Eq)]
+enum Over {
+    No,
+    /// By CRLF "." CRLF.
+    Ended {
+        octets: usize,
+        content: Vec<u8>,
+    },
+    /// It held a CR or an LF alone, and here it is told so.
+    Condemned {
+        octets: usize,
+    },
+}
+
+/// Where the mail at the start of `wire` is over.
+fn judge(wire: &[u8], max_message_size: usize) -> Over {
+    let bare = bare_line_end(wire);
+    let mut at = 0;
+    let mut content = Vec::new();
+    while let Some(length) = find_crlf(&wire[at..]) {
+        let line = &wire[at..at + length];
+        if bare.is_some_and(|bare| bare < at + length) {
+            break;
+        }
+        at += length + 2;
+        if line == b"." {
+            let octets = at;
+            return Over::Ended { octets, content };
+        }
+        content.extend_from_slice(line.strip_prefix(b".").unwrap_or(line));
+        content.extend_from_slice(b"\r\n");
+    }
+    match bare {
+        Some(bare) => condemned(wire, bare, max_message_size),
+        None => Over::No,
+    }
+}
+
+/// The same for a mail with a CR or an LF alone at `bare`: behind the first line
+/// that is a dot, whatever ends it, or behind as many octets as a mail may have.
+fn condemned(wire: &[u8], bare: usize, max_message_size: usize) -> Over {
+    let ends_line = |octet: &u8| matches!(octet, b'\r' | b'\n');
+    let dot = (bare..wire.len())
+        .filter(|&at| ends_line(&wire[at]))
+        .find(|&at| {
+            let line = wire[..at].rsplit(ends_line).next();
+            line == Some(b".")
+        });
+    // A CR was content before the octet behind it told that it stands alone.
+    let counted_from = bare + usize::from(wire[bare] == b'\r');
+    let limit = counted_from + max_message_size;
+    let octets = dot.map_or(limit, |dot| limit.min(dot + 1));
+    if octets <= wire.len() {
+        Over::Condemned { octets }
+    } else {
+        Over::No
+    }
+}
+
+/// The first LF without its CR, or CR with something else behind it.
+fn bare_line_end(wire: &[u8]) -> Option<usize> {
+    (0..wire.len()).find(|&at| match wire[at] {
+        b'\n' => at == 0 || wire[at - 1] != b'\r',
+        b'\r' => wire.get(at + 1).is_some_and(|&next| next != b'\n'),
+        _ => false,
+    })
+}
+
+fn find_crlf(wire: &[u8]) -> Option<usize> {
+    wire.windows(2).position(|end| end == b"\r\n")
+}
