@@ -20,6 +20,7 @@ pub mod accounts;
 pub mod connection;
 pub mod descriptors;
 pub mod events;
+pub mod inspect;
 pub mod mm4;
 pub mod options;
 pub mod sandbox;

@@ -1,0 +1,310 @@
+//! The header block of a mail or of one of its parts.
+//!
+//! Lenient: a line that is no field is skipped and counted, a fold of white
+//! space alone belongs to its field, LF does for CRLF, the empty line at the
+//! end may be missing. Nothing fails. Limits: [`MAX_OCTETS`] of block,
+//! [`MAX_FIELDS`] fields in a mail and [`MAX_PART_FIELDS`] in a part,
+//! [`MAX_VALUE`] octets of a value; what is beyond is left out and
+//! [`Header::cut`] says so.
+
+use std::borrow::Cow;
+
+/// Octets of a header block that are read.
+pub const MAX_OCTETS: usize = 1024 * 1024;
+/// Fields of a mail's header block that are kept.
+pub const MAX_FIELDS: usize = 20_000;
+/// Fields of a part's header block that are kept; a mail may have 1,000 parts.
+pub const MAX_PART_FIELDS: usize = 1000;
+/// Octets of one value that are decoded; gateways fold fields of 1.6 kB.
+pub const MAX_VALUE: usize = 64 * 1024;
+
+/// One header block.
+#[derive(Debug, Default)]
+pub struct Header<'a> {
+    /// The fields in their order.
+    pub fields: Vec<Field<'a>>,
+    /// Octets up to the body, the empty line included.
+    pub octets: usize,
+    /// Lines that were no field.
+    pub junk: usize,
+    /// A limit of this module left something out.
+    pub cut: bool,
+    /// The empty line was there.
+    pub ended: bool,
+}
+
+/// One field: RFC 5322 2.2, more or less.
+#[derive(Clone, Copy, Debug)]
+pub struct Field<'a> {
+    name: &'a [u8],
+    /// All of it: the name, the colon, the folds, the last line end.
+    whole: &'a [u8],
+    /// Where it begins in the block.
+    start: usize,
+}
+
+impl<'a> Header<'a> {
+    /// Reads the header block at the start of `octets`, a mail.
+    pub fn parse(octets: &'a [u8]) -> Header<'a> {
+        Self::parse_some(octets, MAX_FIELDS)
+    }
+
+    /// Reads the header block at the start of `octets`, a part of a mail.
+    pub fn parse_part(octets: &'a [u8]) -> Header<'a> {
+        Self::parse_some(octets, MAX_PART_FIELDS)
+    }
+
+    fn parse_some(octets: &'a [u8], max_fields: usize) -> Header<'a> {
+        let mut header = Header::default();
+        let mut at = 0;
+        while at < octets.len() {
+            let line = line_at(octets, at);
+            let next = at + line.len();
+            if without_line_end(line).is_empty() {
+                header.ended = true;
+                at = next;
+                break;
+            }
+            if next > MAX_OCTETS {
+                header.cut = true;
+                at = body_after(octets, at);
+                break;
+            }
+            header.take(octets, at, next, max_fields);
+            at = next;
+        }
+        header.octets = at;
+        header
+    }
+
+    fn take(&mut self, octets: &'a [u8], start: usize, end: usize, max_fields: usize) {
+        let line = octets.get(start..end).unwrap_or_default();
+        if line.starts_with(b" ") || line.starts_with(b"\t") {
+            self.fold(octets, start, end);
+            return;
+        }
+        let name = memchr::memchr(b':', line).and_then(|colon| line.get(..colon));
+        match name.map(<[u8]>::trim_ascii_end) {
+            Some(_) if self.fields.len() >= max_fields => self.cut = true,
+            Some(name) if is_name(name) => self.fields.push(Field {
+                name,
+                whole: line,
+                start,
+            }),
+            // The line that a mailbox file puts before each mail.
+            _ if start == 0 && line.starts_with(b"From ") => {}
+            _ => self.junk += 1,
+        }
+    }
+
+    /// A fold belongs to the field that ends where it begins (RFC 5322 2.2.3).
+    fn fold(&mut self, octets: &'a [u8], start: usize, end: usize) {
+        match self.fields.last_mut() {
+            Some(field) if field.start + field.whole.len() == start => {
+                field.whole = octets.get(field.start..end).unwrap_or_default();
+            }
+            _ if self.cut => {}
+            _ => self.junk += 1,
+        }
+    }
+
+    /// The first field of that name, in any case.
+    pub fn field(&self, name: &str) -> Option<Field<'a>> {
+        self.all(name).next()
+    }
+
+    /// Every field of that name, in any case.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = Field<'a>> {
+        self.fields
+            .iter()
+            .filter(move |field| field.is(name))
+            .copied()
+    }
+
+    /// The decoded value of the first field of that name that has one.
+    pub fn value(&self, name: &str) -> Option<String> {
+        self.all(name)
+            .map(|field| field.value())
+            .find(|value| !value.is_empty())
+    }
+
+    /// The same as it was written, unfolded.
+    pub fn raw_value(&self, name: &str) -> Option<String> {
+        self.all(name)
+            .map(|field| field.raw_value())
+            .find(|value| !value.is_empty())
+    }
+}
+
+impl<'a> Field<'a> {
+    /// The name as it was written.
+    pub fn name(&self) -> Cow<'a, str> {
+        String::from_utf8_lossy(self.name)
+    }
+
+    /// Whether it has that name, in any case.
+    pub fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name.as_bytes())
+    }
+
+    /// Where it begins in its block, in octets.
+    pub fn start(&self) -> usize {
+        self.start
+    }
+
+    /// Octets of it, its last line end included.
+    pub fn octets(&self) -> usize {
+        self.whole.len()
+    }
+
+    /// The value unfolded, its encoded words decoded (RFC 2047), without blanks
+    /// around it. Octets that are not UTF-8 are read as Latin-1.
+    pub fn value(&self) -> String {
+        match mailparse::parse_header(self.bounded()) {
+            Ok((field, _)) => field.get_value().trim().to_owned(),
+            Err(_) => self.raw_value(),
+        }
+    }
+
+    /// The value unfolded (RFC 5322 2.2.3) and otherwise as it was written,
+    /// without blanks around it.
+    pub fn raw_value(&self) -> String {
+        let value = memchr::memchr(b':', self.bounded())
+            .and_then(|colon| self.bounded().get(colon + 1..))
+            .unwrap_or_default();
+        let value = String::from_utf8_lossy(value).replace(['\r', '\n'], "");
+        value.trim().to_owned()
+    }
+
+    fn bounded(&self) -> &'a [u8] {
+        self.whole.get(..MAX_VALUE).unwrap_or(self.whole)
+    }
+}
+
+/// Encoded words in a parameter, where RFC 2047 5 forbids them and senders
+/// write them all the same.
+pub fn decode_words(text: &str) -> String {
+    if !text.contains("=?") {
+        return text.trim().to_owned();
+    }
+    let field = format!("x: {}", text.replace(['\r', '\n'], " "));
+    match mailparse::parse_header(field.as_bytes()) {
+        Ok((field, _)) => field.get_value().trim().to_owned(),
+        Err(_) => text.trim().to_owned(),
+    }
+}
+
+/// The line that begins at `at`, its line end included.
+pub fn line_at(octets: &[u8], at: usize) -> &[u8] {
+    let rest = octets.get(at..).unwrap_or_default();
+    match memchr::memchr(b'\n', rest) {
+        Some(end) => rest.get(..=end).unwrap_or(rest),
+        None => rest,
+    }
+}
+
+/// A line without its line end, LF or CRLF.
+pub fn without_line_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// Where the body begins in a block that is too long to be kept.
+fn body_after(octets: &[u8], mut at: usize) -> usize {
+    while at < octets.len() {
+        let line = line_at(octets, at);
+        at += line.len();
+        if without_line_end(line).is_empty() {
+            break;
+        }
+    }
+    at
+}
+
+/// RFC 5322 2.2: printable ASCII without the colon.
+fn is_name(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(u8::is_ascii_graphic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_in_any_case_and_order() {
+        let header = Header::parse(b"subject:One\r\nX-A : b\r\nSUBJECT: two\r\n\r\nTo: no\r\n");
+        assert_eq!(header.value("Subject").as_deref(), Some("One"));
+        assert_eq!(header.all("subject").count(), 2);
+        assert_eq!(header.value("x-a").as_deref(), Some("b"));
+        assert!(header.field("to").is_none());
+        assert!(header.ended);
+        assert_eq!(
+            header.octets,
+            b"subject:One\r\nX-A : b\r\nSUBJECT: two\r\n\r\n".len()
+        );
+    }
+
+    #[test]
+    fn a_fold_of_white_space_alone_belongs_to_its_field() {
+        let header = Header::parse(b"To: a,\r\n \r\n\tb\r\nCc: c\r\n");
+        assert_eq!(header.raw_value("to").as_deref(), Some("a, \tb"));
+        assert_eq!(header.value("cc").as_deref(), Some("c"));
+        assert!(!header.ended);
+    }
+
+    #[test]
+    fn a_value_that_is_all_fold_is_found() {
+        let header = Header::parse(b"X-Mms-Transaction-ID:\r\n 1234\r\n");
+        assert_eq!(
+            header.raw_value("x-mms-transaction-id").as_deref(),
+            Some("1234")
+        );
+        assert_eq!(
+            header.value("x-mms-transaction-id").as_deref(),
+            Some("1234")
+        );
+    }
+
+    #[test]
+    fn encoded_words_are_decoded_and_kept_raw() {
+        let header = Header::parse("Subject: =?utf-8?B?16nXnNeV150=?=\n".as_bytes());
+        assert_eq!(header.value("subject").as_deref(), Some("שלום"));
+        assert_eq!(
+            header.raw_value("subject").as_deref(),
+            Some("=?utf-8?B?16nXnNeV150=?=")
+        );
+    }
+
+    #[test]
+    fn lines_that_are_no_field_are_counted_and_passed() {
+        let header =
+            Header::parse(b"From someone\nnonsense\n fold of it\n: no name\na b: c\nTo: x\n\n");
+        assert_eq!(header.junk, 4);
+        assert_eq!(header.value("to").as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn a_megabyte_of_header_is_cut_and_its_body_found() {
+        let mut mail = b"To: x\r\n".to_vec();
+        for _ in 0..400_000 {
+            mail.extend_from_slice(b"A: b\r\n");
+        }
+        mail.extend_from_slice(b"\r\nbody");
+        let header = Header::parse(&mail);
+        assert!(header.cut);
+        assert_eq!(header.fields.len(), MAX_FIELDS);
+        assert_eq!(mail.get(header.octets..), Some(&b"body"[..]));
+    }
+
+    #[test]
+    fn one_field_of_a_megabyte_is_read_to_its_limit() {
+        let mut mail = b"Subject: ".to_vec();
+        mail.resize(900_000, b'x');
+        let header = Header::parse(&mail);
+        assert!(
+            header
+                .value("subject")
+                .is_some_and(|value| value.len() < MAX_VALUE)
+        );
+    }
+}
