@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::check::{self, Profile};
+use super::check::{self, Duplicates, Profile};
 use super::header::Field;
 use super::json::sha256;
 use super::list::{self, Filter, Unreadable};
@@ -24,7 +24,7 @@ use super::message::{Message, readable};
 use super::mime::{Decoded, Part};
 use super::show::{moment, seconds};
 use super::terminal::{self, is_unsafe};
-use crate::mm4::{self, Address};
+use crate::mm4::{self, Address, MessageType};
 
 /// Octets of a part that are put into the page; a bigger one is named.
 pub const MAX_INLINE: usize = 16 * 1024 * 1024;
@@ -32,6 +32,9 @@ pub const MAX_INLINE: usize = 16 * 1024 * 1024;
 pub const MAX_TEXT: usize = 20_000;
 /// Header fields that are shown.
 pub const MAX_FIELDS: usize = 200;
+
+/// Octets below which nothing is a picture: a GIF of one pixel has 35.
+const SMALLEST_PICTURE: usize = 32;
 
 const STYLE: &str = include_str!("gallery.css");
 
@@ -58,9 +61,16 @@ pub fn write(
     if taken.is_empty() {
         writeln!(out, "<p class=\"empty\">No message is here.</p>")?;
     }
+    let mut duplicates = Duplicates::default();
+    for entry in &taken {
+        // What cannot be read is told of below.
+        if let Ok(file) = spool.read_header(entry) {
+            duplicates.note(&Message::read_header(entry, &file));
+        }
+    }
     for entry in taken.iter().rev() {
         match spool.read(entry) {
-            Ok(file) => card(&Message::read(entry, &file), out)?,
+            Ok(file) => card(&Message::read(entry, &file), &duplicates, out)?,
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => unreadable.push((entry.id.clone(), error)),
         }
@@ -104,13 +114,13 @@ fn head(
     )
 }
 
-fn card(message: &Message<'_>, out: &mut dyn Write) -> io::Result<()> {
+fn card(message: &Message<'_>, duplicates: &Duplicates, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "<article class=\"card\">")?;
     title(message, out)?;
     writeln!(out, "<div class=\"screen\">")?;
     screen(message, out)?;
     writeln!(out, "</div>")?;
-    findings(message, out)?;
+    findings(message, duplicates, out)?;
     fields(message, out)?;
     parts(message, out)?;
     writeln!(out, "<footer>{}</footer>\n</article>", escaped(message.id))
@@ -141,7 +151,13 @@ fn title(message: &Message<'_>, out: &mut dyn Write) -> io::Result<()> {
     )?;
     match message.header.value("Subject") {
         Some(subject) => writeln!(out, "<h2 dir=\"auto\">{}</h2>", escaped(&subject))?,
-        None => writeln!(out, "<h2 class=\"none\">no subject</h2>")?,
+        None => {
+            let kind = message
+                .kind()
+                .filter(|kind| *kind != MessageType::ForwardReq);
+            let what = kind.map_or("no subject", MessageType::meaning);
+            writeln!(out, "<h2 class=\"none\">{what}</h2>")?;
+        }
     }
     let written = message.header.value("X-Mms-Message-Type");
     let kind = match (message.kind(), written) {
@@ -204,7 +220,7 @@ fn screen(message: &Message<'_>, out: &mut dyn Write) -> io::Result<()> {
         .filter(|part| part.number.is_none_or(|number| !shown.contains(&number)))
         .collect();
     if !rest.is_empty() {
-        writeln!(out, "<section class=\"slide\">")?;
+        writeln!(out, "<section class=\"slide rest\">")?;
         if message.presentation.is_some() {
             writeln!(out, "<p class=\"tick\">On no slide</p>")?;
         }
@@ -316,16 +332,17 @@ fn chip(part: &Part<'_>, decoded: &Decoded, why: &str) -> String {
 }
 
 fn text(part: &Part<'_>, decoded: &Decoded, out: &mut dyn Write) -> io::Result<()> {
-    let text = part.text(&decoded.octets);
+    // No charset takes more than four octets for a character.
+    let begin = decoded.octets.get(..4 * MAX_TEXT);
+    let text = part.text(begin.unwrap_or(&decoded.octets));
     let text = readable(&text);
     let end = text.char_indices().nth(MAX_TEXT).map(|(end, _)| end);
     let shown = text.get(..end.unwrap_or(text.len())).unwrap_or_default();
     writeln!(out, "<p class=\"text\" dir=\"auto\">{}</p>", escaped(shown))?;
     match end {
-        Some(end) => writeln!(
+        Some(_) => writeln!(
             out,
-            "<p class=\"chip\">{} octets more of this text are not shown</p>",
-            text.len() - end
+            "<p class=\"chip\">The rest of this text is not shown.</p>"
         ),
         None => Ok(()),
     }
@@ -356,6 +373,9 @@ fn playable(part: &Part<'_>, octets: &[u8]) -> Option<&'static str> {
 /// What kind of picture octets are, by their first; only kinds that hold nothing
 /// active.
 fn picture_type(octets: &[u8]) -> Option<&'static str> {
+    if octets.len() < SMALLEST_PICTURE {
+        return None;
+    }
     let riff = octets.starts_with(b"RIFF") && octets.get(8..12) == Some(b"WEBP");
     let avif = octets.get(4..12) == Some(b"ftypavif");
     if octets.starts_with(b"\xff\xd8\xff") {
@@ -368,15 +388,16 @@ fn picture_type(octets: &[u8]) -> Option<&'static str> {
         Some("image/webp")
     } else if avif {
         Some("image/avif")
-    } else if octets.starts_with(b"BM") && octets.len() > 26 {
+    } else if octets.starts_with(b"BM") {
         Some("image/bmp")
     } else {
         None
     }
 }
 
-fn findings(message: &Message<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let findings = check::findings(message, &Profile::default());
+fn findings(message: &Message<'_>, duplicates: &Duplicates, out: &mut dyn Write) -> io::Result<()> {
+    let mut findings = check::findings(message, &Profile::default());
+    findings.extend(duplicates.finding(message));
     if findings.is_empty() {
         return Ok(());
     }
@@ -397,23 +418,16 @@ fn fields(message: &Message<'_>, out: &mut dyn Write) -> io::Result<()> {
     let (mms, others): (Vec<&Field<'_>>, Vec<&Field<'_>>) = own
         .filter(|field| field.start() >= above)
         .partition(|field| field.name().to_ascii_lowercase().starts_with("x-mms-"));
-    let envelope = message
-        .header
-        .fields
-        .iter()
-        .filter(|field| field.start() < above);
-    for (what, fields) in [
-        ("MM4 field", mms),
-        ("other header field", others),
-        ("line of envelope and trace", envelope.collect()),
-    ] {
+    let mut rest: Vec<_> = message.header.fields.iter().collect();
+    rest.retain(|field| field.start() < above);
+    rest.extend(others);
+    for (what, fields) in [("MM4 field", mms), ("line of envelope and header", rest)] {
         if fields.is_empty() {
             continue;
         }
-        let plural = match (what, fields.len()) {
-            (_, 1) => what.to_owned(),
-            ("line of envelope and trace", _) => "lines of envelope and trace".to_owned(),
-            (what, _) => format!("{what}s"),
+        let plural = match fields.len() {
+            1 => what.to_owned(),
+            _ => what.replace("field", "fields").replace("line", "lines"),
         };
         writeln!(
             out,
@@ -507,7 +521,12 @@ mod tests {
     fn page(mail: &[u8]) -> String {
         let (entry, file) = given(mail);
         let mut out = Vec::new();
-        card(&Message::read(&entry, &file), &mut out).unwrap();
+        card(
+            &Message::read(&entry, &file),
+            &Duplicates::default(),
+            &mut out,
+        )
+        .unwrap();
         String::from_utf8(out).unwrap()
     }
 

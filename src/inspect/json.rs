@@ -3,7 +3,8 @@
 //! The keys are the same for every message and stay what they are: a key may be
 //! added, none is taken away or changes its meaning. What a mail does not have
 //! is `null`, of a list an empty list. Ids lose their quotes, addresses are
-//! objects, dates are RFC 3339 in UTC, sizes are octets. Nothing fails.
+//! objects, dates are RFC 3339 in UTC, sizes are octets. Limits: [`MAX_TEXT`]
+//! octets of a text part. Nothing fails.
 
 use std::fmt;
 
@@ -15,6 +16,10 @@ use super::message::{Message, readable};
 use super::mime::Part;
 use super::terminal::is_unsafe;
 use crate::mm4::Address;
+
+/// Octets of a text part that are given as its text; the size and the digest are
+/// those of all of it.
+pub const MAX_TEXT: usize = 1024 * 1024;
 
 /// A JSON value whose keys keep their order.
 #[derive(Clone, Debug, PartialEq)]
@@ -249,9 +254,10 @@ fn fields(message: &Message<'_>) -> Json {
 
 fn part(part: &Part<'_>) -> Json {
     let decoded = part.decode();
+    let begin = decoded.octets.get(..MAX_TEXT).unwrap_or(&decoded.octets);
     let text = part
         .is_text()
-        .then(|| readable(&part.text(&decoded.octets)).into_owned());
+        .then(|| readable(&part.text(begin)).into_owned());
     Json::Object(vec![
         ("number", part.number.into()),
         ("type", part.media_type.as_str().into()),

@@ -6,13 +6,13 @@
 //! [`DEFAULT_LAST`] messages unless told otherwise. A message that cannot be read
 //! is named among the errors, and the rest is shown.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, ErrorKind, Write};
 
 use jiff::{SignedDuration, Timestamp, civil, tz::TimeZone};
 
 use super::json;
-use super::maildir::{Entry, Spool};
+use super::maildir::{self, Entry, Spool};
 use super::message::Message;
 use super::terminal::{self, Terminal, Tone};
 use crate::mm4::MessageType;
@@ -172,6 +172,8 @@ pub fn print(
 pub struct Row {
     time: Option<Timestamp>,
     id: String,
+    /// A shorter piece of the id that no other one has.
+    piece: Option<String>,
     account: String,
     kind: String,
     route: String,
@@ -192,6 +194,7 @@ impl Row {
         Row {
             time: message.time,
             id: message.id.to_owned(),
+            piece: None,
             account: terminal::line(message.account().unwrap_or("-")),
             kind: terminal::line(&terminal::cut(&kind, 24)),
             route: terminal::line(&route(message)),
@@ -261,7 +264,8 @@ fn time(time: Option<Timestamp>, long: bool) -> String {
 }
 
 /// Cuts the ids to the shortest length at which each of them is the prefix of
-/// one id only, in the whole spool.
+/// one id only, in the whole spool. After a burst that is nearly all of it, and
+/// where that is too wide the process and the number in it will do.
 fn shorten_ids(rows: &mut [Row], entries: &[Entry]) {
     let all: BTreeSet<&str> = entries.iter().map(|entry| entry.id.as_str()).collect();
     let needed = rows
@@ -280,7 +284,14 @@ fn shorten_ids(rows: &mut [Row], entries: &[Entry]) {
         })
         .max()
         .unwrap_or(0);
+    let mut pieces: HashMap<&str, usize> = HashMap::new();
+    for piece in entries.iter().filter_map(Entry::piece) {
+        *pieces.entry(piece).or_default() += 1;
+    }
     for row in rows {
+        row.piece = maildir::piece(&row.id)
+            .filter(|piece| pieces.get(piece) == Some(&1) && piece.len() < needed)
+            .map(terminal::line);
         let short: String = row.id.chars().take(needed.max(SHORTEST_ID)).collect();
         row.id = terminal::line(&short);
     }
@@ -305,67 +316,96 @@ const HEADINGS: [&str; 8] = [
     "SIZE",
 ];
 
-/// How a table too wide is made to fit, step by step: the column, and the
-/// least width that it may have; 0 takes it away.
-const STEPS: [(usize, usize); 12] = [
-    (5, 20),
-    (6, 12),
-    (5, 10),
-    (4, 24),
-    (2, 6),
-    (6, 6),
-    (5, 0),
-    (2, 0),
-    (0, 0),
-    (4, 16),
-    (6, 0),
-    (4, 0),
-];
+const ID: usize = 1;
+const ACCOUNT: usize = 2;
+const KIND: usize = 3;
+const ROUTE: usize = 4;
+const SUBJECT: usize = 5;
+const PARTS: usize = 6;
+const SIZE: usize = 7;
 
+/// How a table too wide is made to fit, step by step: the column, and the
+/// least width that it may have.
+const STEPS: [(usize, usize); 5] = [
+    (SUBJECT, 24),
+    (PARTS, 16),
+    (SUBJECT, 12),
+    (ACCOUNT, 8),
+    (PARTS, 8),
+];
+/// The same when a message has two lines.
+const NARROW_STEPS: [(usize, usize); 3] = [(ROUTE, 20), (KIND, 8), (ROUTE, 8)];
+
+/// One line for each message where that fits; else two, of which the second
+/// has the account, the parts and the subject.
 fn print_table(rows: &[Row], terminal: &Terminal, out: &mut dyn Write) -> io::Result<()> {
-    let long = columns(rows, true);
-    let (mut table, mut widths) = (long, Vec::new());
-    measure(&table, &mut widths);
-    if total(&widths) > terminal.columns {
-        table = columns(rows, false);
-        measure(&table, &mut widths);
+    for (long, pieces) in [(true, false), (false, false), (false, true)] {
+        let table = columns(rows, long, pieces);
+        let mut widths = measure(&table);
+        fit(&mut widths, terminal.columns, &STEPS);
+        if total(&widths) <= terminal.columns {
+            return print_lines(&table, &widths, terminal, out);
+        }
     }
-    fit(&mut widths, terminal.columns);
+    let table = columns(rows, false, true);
+    let mut widths = measure(&table);
+    for column in [ACCOUNT, SUBJECT, PARTS] {
+        if let Some(width) = widths.get_mut(column) {
+            *width = 0;
+        }
+    }
+    fit(&mut widths, terminal.columns, &NARROW_STEPS);
+    print_lines(&table, &widths, terminal, out)
+}
+
+fn print_lines(
+    table: &[[String; 8]],
+    widths: &[usize],
+    terminal: &Terminal,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     for (at, row) in table.iter().enumerate() {
         let tone = (at == 0).then_some(Tone::Bold);
-        print_row(row, &widths, tone, terminal, out)?;
+        print_row(row, widths, tone, terminal, out)?;
+        if widths.get(ACCOUNT) != Some(&0) {
+            continue;
+        }
+        let [_, _, account, _, _, subject, parts, _] = row;
+        let words: Vec<&str> = [account, parts, subject]
+            .into_iter()
+            .map(String::as_str)
+            .filter(|word| !word.is_empty())
+            .collect();
+        let line = terminal::cut(&format!("  {}", words.join("  ")), terminal.columns);
+        writeln!(out, "{}", terminal.paint(tone.unwrap_or(Tone::Dim), &line))?;
     }
     Ok(())
 }
 
 /// Narrows columns until they fit, then gives back what was taken too much.
-fn fit(widths: &mut [usize], columns: usize) {
+fn fit(widths: &mut [usize], columns: usize, steps: &[(usize, usize)]) {
     let natural = widths.to_vec();
-    for (column, least) in STEPS {
+    for &(column, least) in steps {
         let excess = total(widths).saturating_sub(columns);
-        if let Some(width) = widths.get_mut(column).filter(|_| excess > 0) {
-            *width = match least {
-                0 => 0,
-                least => width.saturating_sub(excess).max(least.min(*width)),
-            };
+        if let Some(width) = widths.get_mut(column) {
+            *width = width.saturating_sub(excess).max(least.min(*width));
         }
     }
-    for (column, _) in STEPS {
+    for &(column, _) in steps {
         let slack = columns.saturating_sub(total(widths));
-        if let (Some(width), Some(natural)) = (widths.get_mut(column), natural.get(column))
-            && *width > 0
-        {
-            *width = natural.min(&width.saturating_add(slack)).to_owned();
+        if let (Some(width), Some(natural)) = (widths.get_mut(column), natural.get(column)) {
+            *width = width.saturating_add(slack).min(*natural);
         }
     }
 }
 
-fn columns(rows: &[Row], long: bool) -> Vec<[String; 8]> {
+fn columns(rows: &[Row], long: bool, pieces: bool) -> Vec<[String; 8]> {
+    let pieces = pieces && rows.iter().all(|row| row.piece.is_some());
     let mut table = vec![HEADINGS.map(str::to_owned)];
     table.extend(rows.iter().cloned().map(|row| {
         [
             time(row.time, long),
-            row.id,
+            row.piece.filter(|_| pieces).unwrap_or(row.id),
             row.account,
             row.kind,
             row.route,
@@ -377,13 +417,14 @@ fn columns(rows: &[Row], long: bool) -> Vec<[String; 8]> {
     table
 }
 
-fn measure(table: &[[String; 8]], widths: &mut Vec<usize>) {
-    *widths = vec![0; HEADINGS.len()];
+fn measure(table: &[[String; 8]]) -> Vec<usize> {
+    let mut widths = vec![0; HEADINGS.len()];
     for row in table {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(terminal::width(cell));
         }
     }
+    widths
 }
 
 /// The columns that are left, with two blanks between them.
@@ -413,12 +454,12 @@ fn print_row(
         let cell = terminal::cut(cell, width);
         let cell = match at {
             // Sizes are compared by eye: their digits stand below each other.
-            7 => format!("{}{cell}", " ".repeat(width - terminal::width(&cell))),
+            SIZE => format!("{}{cell}", " ".repeat(width - terminal::width(&cell))),
             _ => terminal::pad(&cell, width),
         };
         let tone = tone.or(match at {
             0 => Some(Tone::Dim),
-            1 => Some(Tone::Cyan),
+            ID => Some(Tone::Cyan),
             _ => None,
         });
         line.push_str(&tone.map_or_else(|| cell.clone(), |tone| terminal.paint(tone, &cell)));
@@ -555,19 +596,45 @@ mod tests {
         let file = spool.read(&entries[1]).unwrap();
         let mut rows = vec![Row::of(&Message::read(&entries[1], &file))];
         shorten_ids(&mut rows, &entries);
-        for columns in [40, 60, 80, 100, 120, 200, 500] {
+        for columns in [60, 70, 80, 100, 120, 200, 500] {
             let mut out = Vec::new();
             print_table(&rows, &Terminal::of_columns(columns), &mut out).unwrap();
             let text = String::from_utf8(out).unwrap();
             for line in text.lines() {
                 assert!(terminal::width(line) <= columns, "{columns}: {line}");
             }
-            assert!(text.contains("20220126T000001"), "{columns}: {text}");
-            assert_eq!(
-                text.contains("+972500000001 → +97"),
-                columns >= 80,
-                "{columns}: {text}"
-            );
+            let id = ["20220126T000001", " 7-000001 "];
+            assert!(id.iter().any(|id| text.contains(id)), "{columns}: {text}");
+            for wanted in ["+972500000001 → +9725", "text", "a long sub"] {
+                assert!(text.contains(wanted) || columns < 70, "{columns}: {text}");
+            }
         }
+    }
+
+    #[test]
+    fn after_a_burst_a_narrow_table_shows_the_piece_that_is_unique() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("new")).unwrap();
+        for number in 1..=3 {
+            let name = format!("20220126T001743.000001Z-4711-{number:06}@mm4.example.com.eml");
+            let mail = "From: +972500000001/TYPE=PLMN\r\nTo: +972500000002/TYPE=PLMN\r\n\r\n";
+            fs::write(dir.path().join("new").join(name), mail).unwrap();
+        }
+        let spool = Spool::open(dir.path()).unwrap();
+        let mut out = Vec::new();
+        let filter = Filter {
+            last: 3,
+            ..Filter::default()
+        };
+        print(&spool, &filter, false, &Terminal::of_columns(80), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains(" 4711-000003 "), "{text}");
+        assert!(
+            spool
+                .find("4711-000003")
+                .unwrap()
+                .id
+                .contains("4711-000003")
+        );
     }
 }

@@ -93,6 +93,20 @@ impl std::fmt::Display for FindError {
     }
 }
 
+impl Entry {
+    /// The process and the number in an id of mm4d, `P-N`.
+    pub fn piece(&self) -> Option<&str> {
+        piece(&self.id)
+    }
+}
+
+/// The process and the number in an id of mm4d, `P-N`: shorter than the prefix
+/// that tells the messages of a burst apart.
+pub fn piece(id: &str) -> Option<&str> {
+    mm4d_time(id)?;
+    id.get(24..)?.split('@').next()
+}
+
 impl Spool {
     /// Opens `root`: a directory with new/ or cur/ is a Maildir, any other
     /// directory a folder of `.eml` files, anything else one message.
@@ -171,6 +185,7 @@ impl Spool {
         let mut found: Vec<&Entry> = Vec::new();
         for fits in [
             |entry: &Entry, id: &str| entry.id == id,
+            |entry: &Entry, id: &str| entry.piece() == Some(id),
             |entry: &Entry, id: &str| entry.id.starts_with(id),
             |entry: &Entry, id: &str| entry.id.contains(id),
         ] {
