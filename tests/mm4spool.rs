@@ -1,0 +1,1217 @@
+//! The inspector from outside: the binary on spools of our own making, every
+//! shape of mm4-on-the-wire, and properties of what it must never do.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use mm4d::inspect::check::{self, Profile};
+use mm4d::inspect::maildir::Spool;
+use mm4d::inspect::message::Message;
+use mm4d::inspect::respond::{self, Answer};
+use mm4d::inspect::terminal::Terminal;
+use mm4d::inspect::{extract, gallery, json, show};
+use proptest::prelude::*;
+use serde_json::Value;
+
+/// How long a test waits for what must come; never how long it takes.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A Maildir of its own, removed when the test ends.
+struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        for sub in ["tmp", "new", "cur"] {
+            fs::create_dir(dir.path().join(sub)).unwrap();
+        }
+        Place { dir }
+    }
+
+    /// With the samples made for the inspector.
+    fn with_samples() -> Place {
+        let place = Place::new();
+        for (_, mail) in samples() {
+            let text = String::from_utf8_lossy(&mail);
+            let id = text.split("\r\n  id ").nth(1).unwrap();
+            place.publish(id.split(';').next().unwrap(), &mail);
+        }
+        place
+    }
+
+    fn path(&self) -> &str {
+        self.dir.path().to_str().unwrap()
+    }
+
+    fn file(&self, id: &str) -> PathBuf {
+        self.dir.path().join(format!("new/{id}.eml"))
+    }
+
+    fn publish(&self, id: &str, mail: &[u8]) {
+        let draft = self.dir.path().join(format!("tmp/{id}.eml"));
+        fs::write(&draft, mail).unwrap();
+        fs::rename(&draft, self.file(id)).unwrap();
+    }
+}
+
+/// The messages made for the inspector, by the names of their files.
+fn samples() -> Vec<(String, Vec<u8>)> {
+    mails(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/messages/inspect"))
+}
+
+/// Those, and the ones that the server's tests send.
+fn all_samples() -> Vec<(String, Vec<u8>)> {
+    let mut found = mails(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/messages"));
+    found.extend(samples());
+    found
+}
+
+fn mails(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "eml"))
+        .map(|path| {
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            (name, fs::read(path).unwrap())
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+fn sample(name: &str) -> Vec<u8> {
+    let found = samples().into_iter().find(|(known, _)| known == name);
+    found.unwrap().1
+}
+
+fn mm4spool(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mm4spool"));
+    command
+        .args(arguments)
+        .env_remove("COLUMNS")
+        .stdin(Stdio::null());
+    command
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// What a command prints that must do what it is asked.
+fn said(arguments: &[&str]) -> String {
+    let output = mm4spool(arguments);
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        stderr(&output)
+    );
+    assert_eq!(stderr(&output), "", "{arguments:?}");
+    stdout(&output)
+}
+
+/// What a command says that must fail with that status.
+fn refused(status: i32, arguments: &[&str]) -> String {
+    let output = mm4spool(arguments);
+    assert_eq!(
+        output.status.code(),
+        Some(status),
+        "{arguments:?}: {}",
+        stderr(&output)
+    );
+    let text = stderr(&output);
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.starts_with("mm4spool: "), "{text}");
+    text
+}
+
+fn objects(text: &str) -> Vec<Value> {
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
+}
+
+/// The JSON of one mail, from a file of its own.
+fn object(mail: &[u8]) -> Value {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("one.eml");
+    fs::write(&path, mail).unwrap();
+    let text = said(&["show", "--json", path.to_str().unwrap()]);
+    objects(&text).remove(0)
+}
+
+/// `@a.b[0]` of an object, as text.
+fn at<'v>(value: &'v Value, pointer: &str) -> &'v Value {
+    value
+        .pointer(pointer)
+        .unwrap_or_else(|| panic!("no {pointer} in {value}"))
+}
+
+// The command line.
+
+#[test]
+fn a_wrong_command_line_exits_2_with_one_line_that_helps() {
+    let place = Place::new();
+    for (arguments, wanted) in [
+        (&[][..], "COMMAND"),
+        (&["look"][..], "look"),
+        (&["list"][..], "SPOOL"),
+        (&["list", "--lst", "3", place.path()][..], "lst"),
+        (&["list", "--last", "many", place.path()][..], "--last"),
+        (&["list", "--since", "soon", place.path()][..], "--since"),
+        (&["list", "--type", "SMS", place.path()][..], "--type"),
+        (&["list", place.path(), "more"][..], "more"),
+        (&["show", place.path()][..], "ID"),
+        (&["show", "--raw", "--json", place.path(), "x"][..], "--raw"),
+        (&["extract", "--part", "x", place.path(), "x"][..], "--part"),
+        (
+            &["check", "--max-size", "big", place.path()][..],
+            "--max-size",
+        ),
+        (
+            &["respond", "--status", "fine", place.path(), "x"][..],
+            "--status",
+        ),
+        (
+            &["respond", "--text", "a\nb", place.path(), "x"][..],
+            "--text",
+        ),
+    ] {
+        let text = refused(2, arguments);
+        assert!(text.contains(wanted), "{text}");
+        assert!(text.contains("--help") || text.contains("--type"), "{text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_done_exits_1() {
+    let place = Place::with_samples();
+    assert!(refused(1, &["list", "/nonexistent/spool"]).contains("/nonexistent/spool"));
+    assert!(refused(1, &["show", place.path(), "2031"]).contains("2031"));
+    let several = refused(1, &["show", place.path(), "20220125"]);
+    assert!(several.contains("11 messages"), "{several}");
+    assert!(several.contains("20220125T221744.001000Z-4711-000001@mm4.example.com"));
+    assert!(refused(1, &["extract", "--part", "9", place.path(), "000001"]).contains("--part 9"));
+    let profile = place.dir.path().join("profile");
+    fs::write(&profile, "max-size = 300K\nmax-colours = 3\n").unwrap();
+    let text = refused(
+        1,
+        &[
+            "check",
+            "--profile",
+            profile.to_str().unwrap(),
+            place.path(),
+        ],
+    );
+    assert!(
+        text.contains("line 2") && text.contains("max-colours"),
+        "{text}"
+    );
+}
+
+#[test]
+fn every_command_has_its_help() {
+    for name in [
+        "list", "show", "extract", "gallery", "follow", "check", "respond",
+    ] {
+        let help = said(&[name, "--help"]);
+        assert!(help.contains(&format!("Usage: mm4spool {name}")), "{help}");
+        assert_eq!(said(&[name, "-h"]), help);
+        assert!(said(&["--help"]).contains(name));
+    }
+    assert_eq!(
+        said(&["-V"]),
+        format!("mm4spool {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let place = Place::with_samples();
+    for arguments in [
+        &["list", "--json", place.path()][..],
+        &["show", place.path(), "000001"][..],
+        &["gallery", place.path()][..],
+        &["--help"][..],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command(arguments).stdout(writer).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}");
+        assert_eq!(stderr(&output), "");
+    }
+}
+
+// list
+
+#[test]
+fn a_list_is_a_table_with_the_newest_last() {
+    let place = Place::with_samples();
+    let text = said(&["list", place.path()]);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 12, "{text}");
+    assert!(lines[0].starts_with("TIME"));
+    for wanted in [
+        "2022-01-25 22:17:54",
+        "carrier",
+        "forward.REQ",
+        "+972500000001 → +972500000002",
+        "Fwd: Greetings",
+        "smil png rfc822 pdf",
+        "4.7 kB",
+    ] {
+        assert!(lines[11].contains(wanted), "{wanted}: {}", lines[11]);
+    }
+    assert!(text.contains("smil png×2 text×2"), "{text}");
+    assert!(!text.contains('\x1b'));
+    for columns in ["60", "80", "100", "132"] {
+        let output = command(&["list", place.path()])
+            .env("COLUMNS", columns)
+            .output()
+            .unwrap();
+        for line in stdout(&output).lines() {
+            assert!(
+                line.chars().count() <= columns.parse().unwrap(),
+                "{columns}: {line}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_list_is_filtered_from_the_newest_back() {
+    let place = Place::with_samples();
+    let ids = |options: &[&str]| -> Vec<String> {
+        let arguments = [&["list", "--json"], options, &[place.path()]].concat();
+        let found = objects(&said(&arguments));
+        let ids = found
+            .iter()
+            .map(|found| at(found, "/id").as_str().unwrap().to_owned());
+        ids.map(|id| id[29..35].to_owned()).collect()
+    };
+    assert_eq!(ids(&["--last", "2"]), ["000010", "000011"]);
+    assert_eq!(ids(&["--type", "RES"]), ["000009"]);
+    assert_eq!(ids(&["--type", "REQ", "--last", "1"]), ["000011"]);
+    assert_eq!(ids(&["--type", "MM4_delivery_report.REQ"]), ["000007"]);
+    assert_eq!(ids(&["--account", "other-carrier"]), ["000009"]);
+    assert_eq!(ids(&["--account", "Carrier"]).len(), 0);
+    assert_eq!(
+        ids(&["--since", "2022-01-25T22:17:53Z"]),
+        ["000010", "000011"]
+    );
+    assert_eq!(ids(&["--since", "1h"]).len(), 0);
+    assert_eq!(
+        ids(&["--since", "2022-01-25", "--type", "forward", "--last", "99"]).len(),
+        9
+    );
+}
+
+#[test]
+fn any_maildir_and_any_file_will_do() {
+    let place = Place::new();
+    let mail = b"From: a@example.com\nTo: b@example.net\nSubject: plain\n\nhello\n";
+    fs::write(
+        place
+            .dir
+            .path()
+            .join("new/1643149063.M1P2.host.example.com"),
+        mail,
+    )
+    .unwrap();
+    fs::write(
+        place
+            .dir
+            .path()
+            .join("cur/1643149064.M1P2.host.example.com:2,RS"),
+        mail,
+    )
+    .unwrap();
+    let text = said(&["list", place.path()]);
+    assert!(text.contains("2022-01-25 22:17:44"), "{text}");
+    assert!(text.contains("a@example.com → b@example.net"), "{text}");
+    let shown = said(&["show", place.path(), "1643149064"]);
+    assert!(shown.contains("mm4d did not write this mail"), "{shown}");
+    let file = place
+        .dir
+        .path()
+        .join("cur/1643149064.M1P2.host.example.com:2,RS");
+    assert_eq!(said(&["show", place.path(), file.to_str().unwrap()]), shown);
+    assert_eq!(said(&["show", file.to_str().unwrap()]), shown);
+}
+
+// show
+
+#[test]
+fn a_message_is_shown_by_prefix_by_piece_and_by_path() {
+    let place = Place::with_samples();
+    let id = "20220125T221745.002000Z-4711-000002@mm4.example.com";
+    let path = place.file(id);
+    let shown = said(&["show", place.path(), id]);
+    for wanted in ["20220125T221745", "4711-000002", path.to_str().unwrap()] {
+        assert_eq!(said(&["show", place.path(), wanted]), shown);
+    }
+    for wanted in [
+        "יום הולדת שמח!",
+        "<+972500000002/TYPE=PLMN@mms.example.com>",
+        "(2022-02-01 22:17:44 UTC)",
+        "(an answer is wanted, to PostMaster@mms.example.net, by X-Mms-Originator-System)",
+        "audio/wav  chime.wav  5.6 kB",
+        "מזל טוב!",
+        "nothing is wrong with it",
+    ] {
+        assert!(shown.contains(wanted), "{wanted}: {shown}");
+    }
+}
+
+#[test]
+fn raw_and_headers_are_the_octets_of_the_file() {
+    let place = Place::with_samples();
+    for (name, mail) in samples() {
+        let path = place.dir.path().join(format!("{name}.eml"));
+        fs::write(&path, &mail).unwrap();
+        let raw = mm4spool(&["show", "--raw", path.to_str().unwrap()]);
+        assert_eq!(raw.stdout, mail);
+        let header = mm4spool(&["show", "--headers", path.to_str().unwrap()]).stdout;
+        assert!(mail.starts_with(&header), "{name}");
+        assert!(header.ends_with(b"\r\n"), "{name}");
+    }
+}
+
+#[test]
+fn nothing_shown_of_any_sample_steers_a_terminal() {
+    let place = Place::with_samples();
+    let mut texts = vec![said(&["list", place.path()])];
+    for number in 1..=11 {
+        if number != 5 {
+            texts.push(said(&["show", place.path(), &format!("4711-{number:06}")]));
+        }
+    }
+    texts.push(stdout(&mm4spool(&["check", place.path()])));
+    texts.push(said(&["list", "--json", place.path()]));
+    for text in texts {
+        let control = |letter: &char| {
+            (letter.is_control() && *letter != '\n') || ('\u{202a}'..='\u{202e}').contains(letter)
+        };
+        assert_eq!(text.chars().find(control), None, "{text}");
+    }
+}
+
+#[test]
+fn a_giant_is_looked_at_and_not_swallowed() {
+    let place = Place::new();
+    let path = place.file("giant");
+    fs::write(&path, "Subject: giant\r\n\r\nbegins\r\n").unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(5 << 30).unwrap();
+    let found = object_at(&place, "giant");
+    assert_eq!(at(&found, "/subject"), "giant");
+    assert_eq!(at(&found, "/truncated"), true);
+    assert_eq!(at(&found, "/size"), 5_u64 << 30);
+    assert_eq!(at(&found, "/findings/0/code"), "not-read-whole");
+}
+
+fn object_at(place: &Place, id: &str) -> Value {
+    objects(&said(&["show", "--json", place.path(), id])).remove(0)
+}
+
+// --json
+
+#[test]
+fn the_json_has_the_same_keys_for_every_message() {
+    let place = Place::with_samples();
+    let found = objects(&said(&["list", "--json", place.path()]));
+    assert_eq!(found.len(), 11);
+    let keys = |value: &Value| -> BTreeSet<String> {
+        value.as_object().unwrap().keys().cloned().collect()
+    };
+    let wanted: BTreeSet<String> = [
+        "id",
+        "path",
+        "time",
+        "account",
+        "envelope",
+        "type",
+        "version",
+        "transaction_id",
+        "message_id",
+        "from",
+        "to",
+        "cc",
+        "sender",
+        "subject",
+        "date",
+        "expiry",
+        "message_class",
+        "content_class",
+        "priority",
+        "sender_visibility",
+        "delivery_report",
+        "read_reply",
+        "ack_request",
+        "originator_system",
+        "request_status",
+        "status_text",
+        "mm_status",
+        "mm_status_extension",
+        "read_status",
+        "fields",
+        "size",
+        "truncated",
+        "parts",
+        "slides",
+        "findings",
+    ]
+    .map(str::to_owned)
+    .into();
+    for value in &found {
+        assert_eq!(keys(value), wanted);
+        for part in at(value, "/parts").as_array().unwrap() {
+            assert_eq!(
+                keys(part).into_iter().collect::<Vec<_>>(),
+                [
+                    "charset",
+                    "content_id",
+                    "encoding",
+                    "location",
+                    "name",
+                    "number",
+                    "sha256",
+                    "size",
+                    "text",
+                    "type"
+                ]
+            );
+        }
+    }
+    assert_eq!(keys(&object(b"")), wanted);
+}
+
+#[test]
+fn the_json_says_what_the_mail_says() {
+    let found = object(&sample("two_slides"));
+    for (pointer, wanted) in [
+        ("/account", Value::from("carrier")),
+        ("/envelope/from/number", "+972500000001".into()),
+        ("/envelope/to/1/domain", "mms.example.com".into()),
+        ("/envelope/peer", "[192.0.2.1]".into()),
+        ("/envelope/date", "2022-01-25T22:17:44Z".into()),
+        ("/type", "MM4_forward.REQ".into()),
+        (
+            "/transaction_id",
+            "38637220220126001740001@mms.example.net".into(),
+        ),
+        ("/from/type", "PLMN".into()),
+        ("/from/domain", Value::Null),
+        ("/to/1/number", "+972500000003".into()),
+        ("/originator_system/local", "PostMaster".into()),
+        ("/date", "2022-01-25T22:17:43Z".into()),
+        ("/expiry", "2022-02-01T22:17:44Z".into()),
+        ("/delivery_report", true.into()),
+        ("/read_reply", Value::Null),
+        ("/mm_status", Value::Null),
+        ("/parts/1/type", "image/png".into()),
+        ("/parts/1/size", 1587.into()),
+        (
+            "/parts/2/text",
+            "The last boat came in just as the sun went down.".into(),
+        ),
+        ("/slides/0/duration_ms", 5000.into()),
+        ("/slides/1/items/0/part", 4.into()),
+        ("/findings", Value::Array(Vec::new())),
+    ] {
+        assert_eq!(at(&found, pointer), &wanted, "{pointer}");
+    }
+    let found = object(&sample("delivery_report"));
+    assert_eq!(at(&found, "/envelope/from"), &Value::Null);
+    assert_eq!(at(&found, "/mm_status"), "Retrieved");
+    assert_eq!(at(&found, "/parts"), &Value::Array(Vec::new()));
+}
+
+// extract
+
+#[test]
+fn parts_are_extracted_as_they_were_before_they_were_encoded() {
+    let place = Place::with_samples();
+    let to = place.dir.path().join("out");
+    let to = to.to_str().unwrap();
+    let written = said(&["extract", "--to", to, place.path(), "000002"]);
+    let names: Vec<_> = written
+        .lines()
+        .map(|line| line.rsplit('/').next().unwrap())
+        .collect();
+    assert_eq!(names, ["0.smil", "cake.png", "t.txt", "chime.wav"]);
+    let found = object_at(&place, "000002");
+    for (index, line) in written.lines().enumerate() {
+        let octets = fs::read(line).unwrap();
+        assert_eq!(
+            at(&found, &format!("/parts/{index}/sha256")),
+            &json::sha256(&octets)
+        );
+    }
+    let again = said(&["extract", "--part", "2", "--to", to, place.path(), "000002"]);
+    assert!(again.ends_with("/cake-2.png\n"), "{again}");
+}
+
+#[test]
+fn hostile_names_stay_in_the_directory() {
+    let place = Place::with_samples();
+    let to = place.dir.path().join("out");
+    let written = said(&[
+        "extract",
+        "--to",
+        to.to_str().unwrap(),
+        place.path(),
+        "000006",
+    ]);
+    assert_eq!(written.lines().count(), 6);
+    for line in written.lines() {
+        assert_eq!(Path::new(line).parent(), Some(to.as_path()));
+    }
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 6);
+    assert!(!Path::new("/tmp/mm4spool-escaped.txt").exists());
+}
+
+// gallery
+
+#[test]
+fn a_gallery_is_a_page_complete_in_itself() {
+    let place = Place::with_samples();
+    let path = place.dir.path().join("page.html");
+    let path = path.to_str().unwrap();
+    assert_eq!(said(&["gallery", "--output", path, place.path()]), "");
+    let page = fs::read_to_string(path).unwrap();
+    assert_eq!(page.matches("<article").count(), 11);
+    assert_eq!(page.matches("<img src=\"data:image/png;base64,").count(), 6);
+    assert!(page.contains("<audio controls src=\"data:audio/wav;base64,"));
+    assert!(page.contains("Content-Security-Policy"));
+    for unwanted in [
+        "<script",
+        "<svg",
+        "<iframe",
+        "<link",
+        "<a ",
+        "http:",
+        "https:",
+        " style=",
+        "javascript:",
+    ] {
+        // The subject of a sample says so, but only as text.
+        assert!(!page.contains(unwanted), "{unwanted}");
+    }
+    assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
+    let newest = page.find("Fwd: Greetings").unwrap();
+    assert!(newest < page.find("Greetings from the lake").unwrap());
+    let last = said(&["gallery", "--last", "1", place.path()]);
+    assert_eq!(last.matches("<article").count(), 1);
+    assert!(last.contains("the last 1 of 11 messages"));
+}
+
+// follow
+
+/// A `follow` that has begun, and the lines that it prints.
+struct Following {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Following {
+    fn of(arguments: &[&str]) -> Following {
+        let mut child = command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        ready.read_line(&mut line).unwrap();
+        assert!(line.contains("following"), "{line}");
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in out.lines() {
+                if sender.send(line.unwrap()).is_err() {
+                    return;
+                }
+            }
+        });
+        Following { child, lines }
+    }
+
+    fn line(&self) -> String {
+        self.lines.recv_timeout(DEADLINE).unwrap()
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_burst_of_a_thousand_is_followed_once_each() {
+    let place = Place::with_samples();
+    let following = Following::of(&["follow", place.path()]);
+    let mail = sample("two_slides");
+    let id = |number: usize| format!("20220126T001743.{number:06}Z-7-000001@mm4.example.com");
+    for number in 0..1000 {
+        place.publish(&id(number), &mail);
+        if number % 3 == 0 {
+            let seen = place.dir.path().join(format!("cur/{}.eml:2,S", id(number)));
+            fs::rename(place.file(&id(number)), seen).unwrap();
+        }
+    }
+    place.publish("20220127T000000.000000Z-7-000001@mm4.example.com", &mail);
+    for number in 0..1000 {
+        let line = following.line();
+        assert!(line.contains(&id(number)), "{number}: {line}");
+        assert!(line.contains("“Greetings from the lake”"), "{line}");
+    }
+    assert!(following.line().contains("20220127T000000"));
+}
+
+#[test]
+fn following_as_json_gives_an_object_a_line() {
+    let place = Place::new();
+    let following = Following::of(&["follow", "--json", place.path()]);
+    for (name, mail) in samples() {
+        place.publish(&name, &mail);
+        let found = objects(&following.line()).remove(0);
+        assert_eq!(at(&found, "/id"), &name);
+    }
+}
+
+#[test]
+fn following_ends_when_nobody_reads() {
+    let place = Place::new();
+    let mut child = command(&["follow", place.path()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = [0; 9];
+    child
+        .stderr
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut ready)
+        .unwrap();
+    drop(child.stdout.take());
+    // Ends by itself; a test that hangs here is told of by the runner.
+    assert!(child.wait().unwrap().success());
+}
+
+// check
+
+#[test]
+fn everything_that_is_wrong_is_found() {
+    let place = Place::with_samples();
+    let output = mm4spool(&["check", place.path()]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stdout(&output);
+    for wanted in [
+        "000004@mm4.example.com: missing-field: X-Mms-Message-ID is missing (mandatory in MM4_forward.REQ, TS 23.140 8.4.1)",
+        "000004@mm4.example.com: start-unresolved: Start names <nowhere>",
+        "000004@mm4.example.com: smil-unresolved: part 1: slide 1 shows cid:lost",
+        "000004@mm4.example.com: bad-base64: part 3: ",
+        "000004@mm4.example.com: unknown-media-type: part 4: application/x-carrier-secret",
+        "000001@mm4.example.com: duplicate: account carrier sent transaction 38637220220126001740001@mms.example.net also in 20220125T221744.001000Z-4711-000005@mm4.example.com",
+    ] {
+        assert!(text.contains(wanted), "{wanted}\n{text}");
+    }
+    let output = mm4spool(&["check", place.path(), "000002", "000011"]);
+    assert_eq!(
+        (output.status.code(), stdout(&output).as_str()),
+        (Some(0), "")
+    );
+    let output = mm4spool(&["check", place.path(), "4711-000005"]);
+    assert_eq!(stdout(&output).lines().count(), 1);
+    assert!(stdout(&output).contains("duplicate"));
+}
+
+#[test]
+fn a_limit_counts_the_octets_of_the_mail_and_not_the_trace() {
+    let place = Place::with_samples();
+    let size = at(&object_at(&place, "000002"), "/size").as_u64().unwrap();
+    let code = |limit: u64| {
+        mm4spool(&[
+            "check",
+            "--max-size",
+            &limit.to_string(),
+            place.path(),
+            "000002",
+        ])
+        .status
+        .code()
+    };
+    assert_eq!(code(size), Some(0));
+    assert_eq!(code(size - 1), Some(1));
+    let file = fs::metadata(place.file("20220125T221745.002000Z-4711-000002@mm4.example.com"));
+    assert!(file.unwrap().len() > size);
+}
+
+#[test]
+fn a_profile_limits_size_parts_recipients_subject_and_types() {
+    let place = Place::with_samples();
+    let profile = place.dir.path().join("carrier.profile");
+    fs::write(
+        &profile,
+        "# A carrier of our own.\nmax-size = 10K\nmax-parts = 3 # the presentation too\n\
+         max-recipients=20\nmax-subject = 10\ntypes = image/*, text/plain application/smil\n",
+    )
+    .unwrap();
+    let profile = profile.to_str().unwrap();
+    let text = |id: &str| {
+        stdout(&mm4spool(&[
+            "check",
+            "--profile",
+            profile,
+            place.path(),
+            id,
+        ]))
+    };
+    let found = text("000002");
+    for wanted in [
+        "over-limit: 11385 octets, 1145 over the limit of 10240",
+        "over-limit: 4 parts, 1 over the limit of 3",
+        "over-limit: 14 characters of subject, 4 over the limit of 10",
+        "type-not-allowed: part 4: the profile does not allow audio/wav",
+    ] {
+        assert!(found.contains(wanted), "{wanted}\n{found}");
+    }
+    assert!(text("000010").contains("over-limit: 21 recipients, 1 over the limit of 20"));
+}
+
+// respond
+
+#[test]
+fn a_response_goes_to_whom_it_must_and_says_which_request() {
+    let place = Place::with_samples();
+    let res = mm4spool(&[
+        "respond",
+        "--status",
+        "error-Network-Problem",
+        "--text",
+        "try later",
+        place.path(),
+        "4711-000001",
+    ]);
+    assert!(res.status.success(), "{}", stderr(&res));
+    let res = stdout(&res);
+    for wanted in [
+        "From: system-user@mms.example.com\n",
+        "To: PostMaster@mms.example.net\n",
+        "X-Mms-3GPP-MMS-Version: 6.10.0\n",
+        "X-Mms-Message-Type: MM4_forward.RES\n",
+        "X-Mms-Transaction-ID: \"38637220220126001740001@mms.example.net\"\n",
+        "X-Mms-Message-ID: \"kyuoj0sgre0001@w.mms.example.net\"\n",
+        "X-Mms-Request-Status-Code: Error-network-problem\n",
+        "X-Mms-Status-Text: try later\n",
+    ] {
+        assert!(res.contains(wanted), "{wanted}\n{res}");
+    }
+    assert!(res.ends_with("\n\n") && !res.contains('\r'));
+    // It is itself a message without a fault.
+    let found = object(res.as_bytes());
+    assert_eq!(at(&found, "/findings"), &Value::Array(Vec::new()));
+    assert!(
+        said(&["respond", place.path(), "000007"]).contains("To: system-user@mms.example.net\n")
+    );
+    assert!(said(&["respond", place.path(), "000008"]).contains("MM4_read_reply_report.RES\n"));
+}
+
+#[test]
+fn no_response_is_made_where_none_is_wanted() {
+    let place = Place::with_samples();
+    assert!(refused(1, &["respond", place.path(), "000009"]).contains("itself an answer"));
+    assert!(refused(1, &["respond", place.path(), "000004"]).contains("--force"));
+    // Without a Message-ID in the REQ there is none in the RES.
+    let res = said(&["respond", "--force", place.path(), "000004"]);
+    assert!(res.contains("X-Mms-Request-Status-Code: Ok\n") && !res.contains("X-Mms-Message-ID"));
+}
+
+// What has been seen on the wire.
+
+/// A field that varies, and where the JSON must show it.
+const SHAPES: &[(&str, &str, &str)] = &[
+    // Names and values vary in case, a space may be missing.
+    (
+        "X-MMS-Message-Type: MM4_forward.REQ",
+        "/type",
+        "MM4_forward.REQ",
+    ),
+    (
+        "X-Mms-Message-type:MM4_Delivery_report.REQ",
+        "/type",
+        "MM4_Delivery_report.REQ",
+    ),
+    (
+        "X-Mms-Transaction-Id: 695308591",
+        "/transaction_id",
+        "695308591",
+    ),
+    ("X-Mms-3gpp-Mms-Version: 6.16.0", "/version", "6.16.0"),
+    // Ids are opaque.
+    (
+        "X-Mms-Transaction-ID: \"38637220220126001745557@mms.example.net\"",
+        "/transaction_id",
+        "38637220220126001745557@mms.example.net",
+    ),
+    (
+        "X-Mms-Message-ID: v1x1Sv2C0TM.+972500000006",
+        "/message_id",
+        "v1x1Sv2C0TM.+972500000006",
+    ),
+    (
+        "X-Mms-Message-ID: ../../etc/passwd",
+        "/message_id",
+        "../../etc/passwd",
+    ),
+    // Addresses.
+    (
+        "From: +972500000001/TYPE=PLMN",
+        "/from/number",
+        "+972500000001",
+    ),
+    ("From: system-user", "/from/local", "system-user"),
+    ("From: PostMaster", "/from/local", "PostMaster"),
+    ("To: 3456/TYPE=PLMN", "/to/0/number", "3456"),
+    (
+        "To: 192.0.2.7/TYPE=IPv4@mms.mnc006.mcc260.gprs",
+        "/to/0/domain",
+        "mms.mnc006.mcc260.gprs",
+    ),
+    ("To: 2001:db8::1/TYPE=IPv6", "/to/0/type", "IPv6"),
+    (
+        "To: +972500000001/type=plmn@[IPv6:2001:db8::1]",
+        "/to/0/domain",
+        "[IPv6:2001:db8::1]",
+    ),
+    ("To: a,\r\n \r\n b", "/to/1/local", "b"),
+    ("Cc: someone@example.com", "/cc/0/local", "someone"),
+    // Expiry in its forms.
+    (
+        "X-Mms-Expiry: Tue, 01 Feb 2022 22:17:44 GMT",
+        "/expiry",
+        "2022-02-01T22:17:44Z",
+    ),
+    (
+        "X-Mms-Expiry: 2022-02-01T22:17:44Z",
+        "/expiry",
+        "2022-02-01T22:17:44Z",
+    ),
+    (
+        "Date: Tue, 01 Feb 2022 22:17:44 GMT\r\nX-Mms-Expiry: 60",
+        "/expiry",
+        "2022-02-01T22:18:44Z",
+    ),
+    // Responses and reports.
+    (
+        "X-Mms-Request-Status-Code: Error-content-not-accepted",
+        "/request_status",
+        "Error-content-not-accepted",
+    ),
+    (
+        "X-Mms-Status-Text: =?utf-8?Q?too_big?=",
+        "/status_text",
+        "too big",
+    ),
+    (
+        "X-Mms-MM-Status-Code: Unrecognised",
+        "/mm_status",
+        "Unrecognised",
+    ),
+    (
+        "X-Mms-MM-Status-Extension: Rejection-By-Other-RS",
+        "/mm_status_extension",
+        "Rejection-By-Other-RS",
+    ),
+    (
+        "X-Mms-Read-Status: Deleted without being read",
+        "/read_status",
+        "Deleted without being read",
+    ),
+    // The rest of the table.
+    ("X-Mms-Message-Class: Auto", "/message_class", "Auto"),
+    (
+        "X-Mms-Content-Class: megapixel",
+        "/content_class",
+        "megapixel",
+    ),
+    ("X-Mms-Priority: High", "/priority", "High"),
+    (
+        "X-Mms-Sender-Visibility: Hide",
+        "/sender_visibility",
+        "Hide",
+    ),
+    (
+        "X-Mms-Originator-System: PostMaster@mms.example.net",
+        "/originator_system/domain",
+        "mms.example.net",
+    ),
+    ("Subject: =?utf-8?B?16nXnNeV150=?=", "/subject", "שלום"),
+    // What has no key of its own survives.
+    (
+        "X-Mms-Originator-R/S-Delivery-Report: Yes",
+        "/fields/0/name",
+        "X-Mms-Originator-R/S-Delivery-Report",
+    ),
+    ("X-Operator-Own: kept", "/fields/0/value", "kept"),
+];
+
+#[test]
+fn every_field_seen_on_the_wire_is_read() {
+    for (field, pointer, wanted) in SHAPES {
+        // With the empty line, with a body, and with the dot right after.
+        for rest in ["\r\n\r\n", "\r\n\r\nbody\r\n", "\r\n", ""] {
+            let found = object(format!("{field}{rest}").as_bytes());
+            assert_eq!(at(&found, pointer), wanted, "{field}");
+        }
+    }
+    for (field, pointer, wanted) in [
+        ("X-Mms-Ack-Request: 1", "/ack_request", true),
+        ("X-Mms-Ack-Request: yes", "/ack_request", true),
+        ("X-Mms-Delivery-Report: No", "/delivery_report", false),
+        ("X-Mms-Read-Reply: YES", "/read_reply", true),
+    ] {
+        let found = object(format!("{field}\r\n").as_bytes());
+        assert_eq!(at(&found, pointer), wanted, "{field}");
+    }
+    for unknown in [
+        "Date: 26/01/22 at noon",
+        "X-Mms-Expiry: soon",
+        "Subject:",
+        "X-Mms-Transaction-ID:",
+    ] {
+        let found = object(format!("{unknown}\r\n").as_bytes());
+        for key in ["/date", "/expiry", "/subject", "/transaction_id"] {
+            assert_eq!(at(&found, key), &Value::Null, "{unknown}");
+        }
+    }
+}
+
+#[test]
+fn every_structure_seen_on_the_wire_is_taken_apart() {
+    let part = "Content-Type:application/smil;name=0.smil\r\nContent-ID:0.smil\r\n\r\n\
+                <smil><body><par dur=\"5s\"><img src=\"1.jpg\"/></par></body></smil>\r\n--x\r\n\
+                Content-Type: image/jpeg\r\nContent-Disposition:attachment;FileName=1.jpg\r\n\
+                Content-Transfer-Encoding: base64\r\n\r\n/9j/4AAQ\r\n--x--\r\n";
+    for (content_type, start_is_found) in [
+        (
+            "multipart/related;Start=\"<0.smil>\";Type=\"application/smil\";boundary=x",
+            true,
+        ),
+        ("multipart/related;Start=0.smil;boundary=\"x\"", true),
+        (
+            "MULTIPART/RELATED; start=\"<nowhere>\";\r\n\tboundary=x",
+            false,
+        ),
+        ("multipart/mixed; boundary=x", true),
+    ] {
+        let found = object(format!("Content-Type: {content_type}\r\n\r\n--x\r\n{part}").as_bytes());
+        assert_eq!(at(&found, "/parts/0/type"), "application/smil");
+        assert_eq!(at(&found, "/parts/1/name"), "1.jpg");
+        assert_eq!(at(&found, "/parts/1/size"), 6);
+        assert_eq!(at(&found, "/slides/0/items/0/part"), 2);
+        let codes = at(&found, "/findings").to_string();
+        assert_eq!(
+            codes.contains("start-unresolved"),
+            !start_is_found,
+            "{content_type}"
+        );
+    }
+    let single = object(
+        b"Content-Type: image/jpeg\r\nContent-Transfer-Encoding: base64\r\n\r\n/9j/4AAQ\r\n",
+    );
+    assert_eq!(at(&single, "/parts/0/size"), 6);
+    let found = object(&sample("many_recipients"));
+    assert_eq!(at(&found, "/to").as_array().unwrap().len(), 21);
+    assert_eq!(at(&found, "/to/0"), at(&found, "/to/19"));
+    assert_eq!(at(&found, "/envelope/to").as_array().unwrap().len(), 1);
+    assert_eq!(at(&found, "/date"), &Value::Null);
+    assert_eq!(
+        at(&found, "/parts/0/text"),
+        "שלום, the meeting moved to four o'clock."
+    );
+}
+
+#[test]
+fn every_command_has_an_answer_to_every_sample() {
+    let mails = all_samples();
+    let place = Place::new();
+    for (name, mail) in &mails {
+        place.publish(name, mail);
+        let shown = said(&["show", place.path(), &format!("{name}.eml")]);
+        assert!(
+            shown.to_ascii_lowercase().contains("x-mms-message-type"),
+            "{name}"
+        );
+        let to = place.dir.path().join("out").join(name);
+        let extracted = mm4spool(&[
+            "extract",
+            "--to",
+            to.to_str().unwrap(),
+            place.path(),
+            &format!("{name}.eml"),
+        ]);
+        assert!(extracted.status.success(), "{name}: {}", stderr(&extracted));
+    }
+    assert_eq!(
+        objects(&said(&["list", "--json", "--last", "999", place.path()])).len(),
+        mails.len()
+    );
+    assert!(said(&["gallery", place.path()]).ends_with("</html>\n"));
+}
+
+// What it must never do.
+
+/// Everything that the inspector does with a mail; fails by panicking.
+fn do_everything(mail: &[u8]) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mail.eml");
+    fs::write(&path, mail).unwrap();
+    let spool = Spool::open(&path).unwrap();
+    let entries = spool.entries().unwrap();
+    let file = spool.read(&entries[0]).unwrap();
+    let message = Message::read(&entries[0], &file);
+    let mut out = Vec::new();
+    show::print(&message, &Terminal::in_colour(), &mut out).unwrap();
+    let object: Value = serde_json::from_str(&json::message(&message).to_string()).unwrap();
+    assert!(object.is_object());
+    gallery::write(
+        &spool,
+        "x",
+        1,
+        "2022-01-26T00:17:43Z".parse().unwrap(),
+        &mut out,
+    )
+    .unwrap();
+    assert!(String::from_utf8(out).is_ok());
+    check::findings(&message, &Profile::default());
+    let to = dir.path().join("to");
+    let written = extract::extract(&message, None, &to).unwrap();
+    assert_eq!(written.len(), fs::read_dir(&to).unwrap().count());
+    // mail.eml and to/: nothing was written elsewhere.
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    for force in [false, true] {
+        let answer = Answer {
+            status: "Ok".to_owned(),
+            text: None,
+            force,
+        };
+        let _ = respond::compose(
+            &message,
+            &answer,
+            "2022-01-26T00:17:43Z".parse().unwrap(),
+            1,
+        );
+    }
+}
+
+#[test]
+fn nests_and_headers_without_end_are_survived() {
+    let nest: String = (0..100_000)
+        .map(|level| format!("Content-Type: multipart/mixed; boundary=b{level}\n\n--b{level}\n"))
+        .collect();
+    do_everything(nest.as_bytes());
+    let same = "Content-Type: multipart/mixed; boundary=b\n\n--b\n".repeat(100_000);
+    do_everything(same.as_bytes());
+    do_everything("To: a\n".repeat(200_000).as_bytes());
+    do_everything(format!("To: {}\n", "a,".repeat(500_000)).as_bytes());
+    do_everything(format!("Subject: {}\n", "=?utf-8?Q?=".repeat(100_000)).as_bytes());
+    do_everything(format!("Content-Type: {}\n\nx", "a*0*=x;".repeat(10_000)).as_bytes());
+    do_everything(format!("To: {}\n", "(".repeat(500_000)).as_bytes());
+    do_everything(
+        format!(
+            "Content-Type: application/smil\n\n{}",
+            "<par><img src='a' ".repeat(50_000)
+        )
+        .as_bytes(),
+    );
+}
+
+fn mutated() -> impl Strategy<Value = Vec<u8>> {
+    let samples: Vec<Vec<u8>> = all_samples().into_iter().map(|(_, mail)| mail).collect();
+    let edits = proptest::collection::vec(
+        (
+            any::<prop::sample::Index>(),
+            any::<u8>(),
+            0..4_usize,
+            0..400_usize,
+        ),
+        0..12,
+    );
+    (proptest::sample::select(samples), edits).prop_map(|(mut mail, edits)| {
+        for (place, octet, kind, length) in edits {
+            if mail.is_empty() {
+                break;
+            }
+            let start = place.index(mail.len());
+            let end = (start + length).min(mail.len());
+            match kind {
+                0 => mail[start] = octet,
+                1 => drop(mail.drain(start..end)),
+                2 => mail.truncate(start.max(1)),
+                _ => {
+                    let piece = mail[start..end].to_vec();
+                    mail.extend(piece);
+                }
+            }
+        }
+        mail
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_octets_make_it_panic(mail in proptest::collection::vec(any::<u8>(), 0..2000)) {
+        do_everything(&mail);
+    }
+
+    #[test]
+    fn no_damage_to_a_mail_makes_it_panic(mail in mutated()) {
+        do_everything(&mail);
+    }
+
+    #[test]
+    fn no_fields_make_it_panic(
+        fields in proptest::collection::vec((
+            "(Content-Type|Content-Disposition|Content-ID|Content-Transfer-Encoding|From|To|Date|Subject\
+             |X-Mms-Expiry|X-Mms-Message-Type|X-Mms-Originator-System|X-Mms-Ack-Request|Return-Path|Received)",
+            "(multipart/mixed|application/smil|text/plain|;|=|\"|boundary|charset|name\\*0\\*|utf-8''|%|=\\?|\\?=|\\?Q\\?|<|>|@|,|/TYPE=|base64|quoted-printable|MM4_forward\\.REQ|Yes|[0-9]{1,20}|\\PC|\r\n |é){0,12}",
+        ), 0..12),
+        body in "(--boundary|--|\r\n|<par|<img|src=|'|>|=|[A-Za-z0-9+/=]{0,8}|\\PC){0,30}",
+    ) {
+        let mut mail = String::new();
+        for (name, value) in fields {
+            mail.push_str(&format!("{name}: {value}\r\n"));
+        }
+        mail.push_str(&format!("\r\n{body}"));
+        do_everything(mail.as_bytes());
+    }
+}
