@@ -470,7 +470,13 @@ fn bare(text: &str) -> &str {
         (Some(open), None) => text.get(open + 1..),
         _ => None,
     };
-    unquote(inner.unwrap_or(text)).trim()
+    let text = inner.unwrap_or(text);
+    // A comment after an address without brackets, as in `a@example.com (A)`.
+    let text = match text.split_once(" (") {
+        Some((address, _)) if !address.is_empty() => address,
+        _ => text,
+    };
+    unquote(text).trim()
 }
 
 /// `+972500000001/TYPE=PLMN` into its number and its type; the key in any case.
@@ -608,6 +614,10 @@ mod tests {
             ),
             (
                 "\"A, B\" <someone@example.com>",
+                mail("someone", Some("example.com")),
+            ),
+            (
+                "someone@example.com (A Name)",
                 mail("someone", Some("example.com")),
             ),
             ("PostMaster", mail("PostMaster", None)),

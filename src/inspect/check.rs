@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::message::{self, Message};
-use super::mime::Part;
+use super::mime::{Encoding, Part};
 use crate::mm4::{self, MessageType};
 
 /// One thing that is wrong.
@@ -408,10 +408,10 @@ impl Findings {
 
     fn part(&mut self, part: &Part<'_>, profile: &Profile) {
         if let Some(fault) = part.decode().fault {
-            let code = match part.encoding.as_str() {
-                "base64" => "bad-base64",
-                "quoted-printable" => "bad-quoted-printable",
-                _ => "unknown-encoding",
+            let code = match part.transfer_encoding() {
+                Encoding::Base64 => "bad-base64",
+                Encoding::QuotedPrintable => "bad-quoted-printable",
+                Encoding::Identity | Encoding::Unknown => "unknown-encoding",
             };
             self.add(code, part.number, fault);
         }

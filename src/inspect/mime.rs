@@ -43,6 +43,19 @@ pub struct Part<'a> {
     pub body: &'a [u8],
 }
 
+/// A transfer encoding (RFC 2045, 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// Three octets in four letters.
+    Base64,
+    /// What is not printable as `=` and two digits.
+    QuotedPrintable,
+    /// The octets themselves: 7bit, 8bit, binary.
+    Identity,
+    /// Something else; the octets are taken as they are.
+    Unknown,
+}
+
 /// Something in the structure that is not as RFC 2046 has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -163,15 +176,13 @@ impl<'a> Walk<'a> {
         };
         let (pieces, closed) = split(part.body, &boundary);
         if pieces.is_empty() {
-            self.fault(
-                "no-delimiter",
-                format!("the boundary of a {} never occurs in it", part.media_type),
-            );
-        } else if !closed {
-            self.fault(
-                "unterminated",
-                format!("a {} ends without its closing delimiter", part.media_type),
-            );
+            let text = format!("the boundary of a {} never occurs in it", part.media_type);
+            self.fault("no-delimiter", text);
+            return another_boundary(part.body);
+        }
+        if !closed {
+            let text = format!("a {} ends without its closing delimiter", part.media_type);
+            self.fault("unterminated", text);
         }
         pieces
     }
@@ -191,10 +202,9 @@ impl<'a> Walk<'a> {
 fn describe<'a>(header: Header<'a>, body: &'a [u8], depth: usize, default: &str) -> Part<'a> {
     let written = header.value("content-type");
     let content_type = mailparse::parse_content_type(written.as_deref().unwrap_or(default));
-    let media_type = match content_type.mimetype.trim() {
-        "" => default.to_owned(),
-        media_type => media_type.to_owned(),
-    };
+    // A semicolon may be missing after it.
+    let media_type = content_type.mimetype.split_whitespace().next();
+    let media_type = media_type.unwrap_or(default).to_owned();
     let disposition = header
         .value("content-disposition")
         .map(|value| mailparse::parse_content_disposition(&value));
@@ -277,6 +287,20 @@ fn delimiters(body: &[u8]) -> impl Iterator<Item = usize> {
     first.into_iter().chain(rest)
 }
 
+/// Gateways have changed a boundary in one of its two places: what looks like a
+/// delimiter and occurs twice is taken for one.
+fn another_boundary(body: &[u8]) -> Vec<&[u8]> {
+    let Some(boundary) = guess_boundary(body) else {
+        return Vec::new();
+    };
+    let (pieces, closed) = split(body, &boundary);
+    if closed || pieces.len() > 1 {
+        pieces
+    } else {
+        Vec::new()
+    }
+}
+
 fn guess_boundary(body: &[u8]) -> Option<Vec<u8>> {
     let at = delimiters(body).next()?;
     let boundary = line_at(body, at).strip_prefix(b"--")?.trim_ascii_end();
@@ -284,20 +308,31 @@ fn guess_boundary(body: &[u8]) -> Option<Vec<u8>> {
 }
 
 impl Part<'_> {
-    /// Undoes the transfer encoding (RFC 2045, 6). An encoding that is unknown
-    /// leaves the body as it is, with a fault.
+    /// How the body is encoded, as far as that is known (RFC 2045, 6).
+    pub fn transfer_encoding(&self) -> Encoding {
+        // `7-bit`, `8bits` and `Quoted Printable;` have been seen.
+        let mut letters = self.encoding.clone();
+        letters.retain(|letter| letter.is_ascii_alphanumeric());
+        match letters.as_str() {
+            "base64" => Encoding::Base64,
+            "quotedprintable" => Encoding::QuotedPrintable,
+            "7bit" | "7bits" | "8bit" | "8bits" | "binary" | "" => Encoding::Identity,
+            _ => Encoding::Unknown,
+        }
+    }
+
+    /// Undoes the transfer encoding. One that is unknown leaves the body as it
+    /// is, with a fault.
     pub fn decode(&self) -> Decoded {
-        match self.encoding.trim() {
-            "base64" => base64(self.body),
-            "quoted-printable" => quoted_printable(self.body),
-            "7bit" | "8bit" | "binary" | "" => Decoded {
-                octets: self.body.to_vec(),
-                fault: None,
-            },
-            other => Decoded {
-                octets: self.body.to_vec(),
-                fault: Some(format!("unknown transfer encoding {other}")),
-            },
+        let fault = match self.transfer_encoding() {
+            Encoding::Base64 => return base64(self.body),
+            Encoding::QuotedPrintable => return quoted_printable(self.body),
+            Encoding::Identity => None,
+            Encoding::Unknown => Some(format!("unknown transfer encoding {}", self.encoding)),
+        };
+        Decoded {
+            octets: self.body.to_vec(),
+            fault,
         }
     }
 
@@ -555,7 +590,13 @@ mod tests {
         let (parts, faults) = read(b"Content-Type: multipart/mixed\n\n--abc\n\none\n--abc--\n");
         assert_eq!(parts[1].body, b"one");
         assert_eq!(faults[0].code, "no-boundary");
-        let (parts, faults) = read(b"Content-Type: multipart/mixed; boundary=y\n\nnothing\n");
+        let (parts, faults) =
+            read(b"Content-Type: multipart/mixed; boundary=y\n\n--z\n\none\n--z--\n");
+        assert_eq!(parts[1].body, b"one");
+        assert_eq!(faults[0].code, "no-delimiter");
+        let (parts, _) = read(b"Content-Type: multipart/mixed boundary=y\n\n--y\n\none\n--y--\n");
+        assert_eq!(parts[1].body, b"one");
+        let (parts, faults) = read(b"Content-Type: multipart/mixed; boundary=y\n\n--sig\n");
         assert_eq!(parts.len(), 1);
         assert_eq!(parts[0].number, Some(1));
         assert_eq!(faults[0].code, "no-delimiter");
@@ -608,6 +649,24 @@ mod tests {
             assert!(decoded.fault.is_some(), "{bad:?}");
             assert!(b"hello".starts_with(&decoded.octets[..decoded.octets.len().min(3)]));
         }
+    }
+
+    #[test]
+    fn the_name_of_an_encoding_may_be_misspelt() {
+        for (name, wanted) in [
+            ("7-bit", "=41QUJD"),
+            ("8bits", "=41QUJD"),
+            ("Quoted Printable;", "AQUJD"),
+            ("BASE64", "ABC"),
+        ] {
+            let body = if wanted == "ABC" { "QUJD" } else { "=41QUJD" };
+            let mail = format!("Content-Transfer-Encoding: {name}\n\n{body}");
+            let decoded = read(mail.as_bytes()).0[0].decode();
+            assert_eq!(decoded.octets, wanted.as_bytes(), "{name}");
+            assert_eq!(decoded.fault, None, "{name}");
+        }
+        let (parts, _) = read(b"Content-Transfer-Encoding: x-uuencode\n\nx");
+        assert!(parts[0].decode().fault.is_some());
     }
 
     #[test]
