@@ -1103,6 +1103,7 @@ fn do_everything(mail: &[u8]) {
     assert!(object.is_object());
     gallery::write(
         &spool,
+        &entries,
         "x",
         1,
         "2022-01-26T00:17:43Z".parse().unwrap(),

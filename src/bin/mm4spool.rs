@@ -224,6 +224,14 @@ fn find(spool: &Spool, wanted: &str) -> Result<Entry, Failure> {
         .map_err(|error| Failure::Failed(error.to_string()))
 }
 
+/// Every message of SPOOL, which is the first argument.
+fn entries(spool: &Spool, matches: &Matches) -> Result<Vec<Entry>, Failure> {
+    let root = matches.free.first().map_or("", String::as_str);
+    spool
+        .entries()
+        .map_err(|error| Failure::Failed(format!("{root}: {error}")))
+}
+
 fn unreadable(entry: &Entry, error: &io::Error) -> Failure {
     Failure::Failed(format!("{}: {error}", entry.path.display()))
 }
@@ -277,8 +285,10 @@ fn list(arguments: &[String], out: &mut dyn Write) -> Outcome {
     };
     let spool = command.spool(&matches)?;
     let terminal = Terminal::of_stdout();
-    let unreadable = list::print(&spool, &filter, matches.opt_present("json"), &terminal, out)
-        .map_err(Failure::Output)?;
+    let entries = entries(&spool, &matches)?;
+    let as_json = matches.opt_present("json");
+    let unreadable =
+        list::print(&spool, &entries, &filter, as_json, &terminal, out).map_err(Failure::Output)?;
     Ok(told(&unreadable))
 }
 
@@ -405,7 +415,9 @@ fn gallery(arguments: &[String], out: &mut dyn Write) -> Outcome {
     let last = command.number(&matches, "last")?.unwrap_or(DEFAULT_LAST);
     let spool = command.spool(&matches)?;
     let title = matches.free.first().cloned().unwrap_or_default();
-    let write = |out: &mut dyn Write| gallery::write(&spool, &title, last, Timestamp::now(), out);
+    let entries = entries(&spool, &matches)?;
+    let now = Timestamp::now();
+    let write = |out: &mut dyn Write| gallery::write(&spool, &entries, &title, last, now, out);
     let unreadable = match matches.opt_str("output") {
         Some(path) => {
             let failed = |error: io::Error| Failure::Failed(format!("--output {path}: {error}"));
@@ -472,9 +484,7 @@ fn check(arguments: &[String], out: &mut dyn Write) -> Outcome {
         return Err(command.wrong("SPOOL is missing"));
     };
     let spool = open(root)?;
-    let entries = spool
-        .entries()
-        .map_err(|error| Failure::Failed(format!("{root}: {error}")))?;
+    let entries = entries(&spool, &matches)?;
     let chosen = match wanted {
         [] => entries.clone(),
         _ => wanted

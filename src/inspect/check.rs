@@ -296,7 +296,9 @@ impl Findings {
 
     fn mandatory(&mut self, message: &Message<'_>, kind: MessageType) {
         for name in kind.mandatory_fields() {
-            if message.header.raw_value(name).is_none() {
+            // A recipient is a recipient in Cc too.
+            let stands_in = *name == "To" && message.header.raw_value("Cc").is_some();
+            if message.header.raw_value(name).is_none() && !stands_in {
                 self.add(
                     "missing-field",
                     None,

@@ -6,7 +6,7 @@
 //! picture only if its octets are one, of a kind that holds no script: HTML and
 //! SVG are never more than text or a name. Limits: [`MAX_INLINE`] octets of a
 //! part, [`MAX_TEXT`] characters of a text, [`MAX_FIELDS`] fields of a header.
-//! Fails when the spool cannot be read or nothing can be written.
+//! Fails when nothing can be written.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -19,7 +19,7 @@ use super::check::{self, Duplicates, Profile};
 use super::header::Field;
 use super::json::sha256;
 use super::list::{self, Filter, Unreadable};
-use super::maildir::Spool;
+use super::maildir::{Entry, Spool};
 use super::message::{Message, readable};
 use super::mime::{Decoded, Part};
 use super::show::{moment, seconds};
@@ -38,14 +38,15 @@ const SMALLEST_PICTURE: usize = 32;
 
 const STYLE: &str = include_str!("gallery.css");
 
-/// Writes the page of the last messages, newest first; gives back those that
+/// Writes the page of the last of `entries`, newest first; gives back those that
 /// could not be read. `title` names the spool, `now` is the time of the page.
 ///
 /// # Errors
 ///
-/// When the spool's directories cannot be read or nothing can be written.
+/// When nothing can be written.
 pub fn write(
     spool: &Spool,
+    entries: &[Entry],
     title: &str,
     last: usize,
     now: Timestamp,
@@ -55,8 +56,7 @@ pub fn write(
         last,
         ..Filter::default()
     };
-    let entries = spool.entries()?;
-    let (taken, mut unreadable) = list::select(spool, &entries, &filter);
+    let (taken, mut unreadable) = list::select(spool, entries, &filter);
     head(title, taken.len(), entries.len(), now, out)?;
     if taken.is_empty() {
         writeln!(out, "<p class=\"empty\">No message is here.</p>")?;

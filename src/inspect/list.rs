@@ -128,21 +128,21 @@ pub fn select<'a>(
     (taken, unreadable)
 }
 
-/// Prints the messages that the filter takes, as a table or as JSON; gives back
+/// Prints those of `entries` that the filter takes, as a table or as JSON; gives back
 /// those that could not be read. A message that is gone by now is none of them.
 ///
 /// # Errors
 ///
-/// When the spool's directories cannot be read or nothing can be written.
+/// When nothing can be written.
 pub fn print(
     spool: &Spool,
+    entries: &[Entry],
     filter: &Filter,
     as_json: bool,
     terminal: &Terminal,
     out: &mut dyn Write,
 ) -> io::Result<Vec<Unreadable>> {
-    let entries = spool.entries()?;
-    let (taken, mut unreadable) = select(spool, &entries, filter);
+    let (taken, mut unreadable) = select(spool, entries, filter);
     let mut rows = Vec::new();
     for entry in &taken {
         let file = match spool.read(entry) {
@@ -161,7 +161,7 @@ pub fn print(
         }
     }
     if !rows.is_empty() {
-        shorten_ids(&mut rows, &entries);
+        shorten_ids(&mut rows, entries);
         print_table(&rows, terminal, out)?;
     }
     Ok(unreadable)
@@ -528,7 +528,15 @@ mod tests {
     fn listed(spool: &Spool, filter: &Filter) -> Vec<String> {
         let mut out = Vec::new();
         let terminal = Terminal::plain();
-        let unreadable = print(spool, filter, false, &terminal, &mut out).unwrap();
+        let unreadable = print(
+            spool,
+            &spool.entries().unwrap(),
+            filter,
+            false,
+            &terminal,
+            &mut out,
+        )
+        .unwrap();
         assert!(unreadable.is_empty());
         let text = String::from_utf8(out).unwrap();
         text.lines().map(str::to_owned).collect()
@@ -626,7 +634,15 @@ mod tests {
             last: 3,
             ..Filter::default()
         };
-        print(&spool, &filter, false, &Terminal::of_columns(80), &mut out).unwrap();
+        print(
+            &spool,
+            &spool.entries().unwrap(),
+            &filter,
+            false,
+            &Terminal::of_columns(80),
+            &mut out,
+        )
+        .unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains(" 4711-000003 "), "{text}");
         assert!(

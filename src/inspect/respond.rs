@@ -9,7 +9,7 @@
 use jiff::Timestamp;
 
 use super::message::Message;
-use crate::mm4::{self, Address, MessageType, REQUEST_STATUS_CODES};
+use crate::mm4::{Address, MessageType, REQUEST_STATUS_CODES};
 
 /// Octets of a line, its LF excluded (RFC 5322 2.1.1).
 const MAX_LINE: usize = 998;
@@ -241,12 +241,6 @@ fn encoded(text: &str) -> String {
         })
         .collect();
     words.join(" ")
-}
-
-/// Whether a message asks for an answer and can have one.
-pub fn is_asked_for(message: &Message<'_>) -> bool {
-    let asked = message.header.value("X-Mms-Ack-Request");
-    response_type(message).is_ok() && asked.and_then(|value| mm4::yes(&value)) == Some(true)
 }
 
 #[cfg(test)]

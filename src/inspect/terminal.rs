@@ -1,7 +1,7 @@
 //! Text for a terminal: nothing that a peer wrote may move the cursor, change
 //! a colour or turn the line around.
 //!
-//! Every text of a message goes through [`line`] or [`block`]. Limits: [`width`]
+//! Every text of a message goes through [`line()`] or [`block`]. Limits: [`width`]
 //! knows the wide and the empty letters of the common scripts, not all of them.
 //! Nothing fails.
 
