@@ -8,6 +8,8 @@
     clippy::indexing_slicing
 )]
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -24,6 +26,7 @@ use mm4d::inspect::terminal::Terminal;
 use mm4d::inspect::{extract, gallery, json, show};
 use proptest::prelude::*;
 use serde_json::Value;
+use support::{Client, Server, wait_for};
 
 /// How long a test waits for what must come; never how long it takes.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -261,6 +264,30 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
         let output = command(arguments).stdout(writer).output().unwrap();
         assert!(output.status.success(), "{arguments:?}");
         assert_eq!(stderr(&output), "");
+    }
+}
+
+// With the server.
+
+#[test]
+fn what_the_server_spools_is_understood() {
+    let server = Server::start();
+    let mut client = Client::logged_in(&server, true);
+    let content = b"X-Mms-Message-Type: MM4_forward.REQ\r\nSubject: true\r\n\r\nhello\r\n";
+    let id = client.deliver(content);
+    let spool = server.spool.to_str().unwrap();
+    let found = objects(&said(&["show", "--json", spool, &id])).remove(0);
+    for (pointer, wanted) in [
+        ("/account", Value::from("peer1")),
+        ("/envelope/from/number", "+972500000001".into()),
+        ("/envelope/client", "client.example".into()),
+        ("/envelope/peer", "[127.0.0.1]".into()),
+        ("/envelope/protocol", "ESMTPSA".into()),
+        ("/size", content.len().into()),
+        ("/subject", "true".into()),
+        ("/parts/0/text", "hello".into()),
+    ] {
+        assert_eq!(at(&found, pointer), &wanted, "{pointer}");
     }
 }
 
@@ -636,26 +663,36 @@ struct Following {
     lines: mpsc::Receiver<String>,
 }
 
+/// The lines of a stream, read as they come, so that waiting has a deadline.
+fn lines_of(stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines() {
+            if sender.send(line.unwrap()).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// Starts `follow`, and waits until it says that it has begun.
+fn follow(arguments: &[&str]) -> Child {
+    let mut child = command(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let notes = lines_of(child.stderr.take().unwrap());
+    let line = notes.recv_timeout(DEADLINE).unwrap();
+    assert!(line.contains("following"), "{line}");
+    child
+}
+
 impl Following {
     fn of(arguments: &[&str]) -> Following {
-        let mut child = command(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut ready = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        ready.read_line(&mut line).unwrap();
-        assert!(line.contains("following"), "{line}");
-        let out = BufReader::new(child.stdout.take().unwrap());
-        let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in out.lines() {
-                if sender.send(line.unwrap()).is_err() {
-                    return;
-                }
-            }
-        });
+        let mut child = follow(arguments);
+        let lines = lines_of(child.stdout.take().unwrap());
         Following { child, lines }
     }
 
@@ -707,21 +744,10 @@ fn following_as_json_gives_an_object_a_line() {
 #[test]
 fn following_ends_when_nobody_reads() {
     let place = Place::new();
-    let mut child = command(&["follow", place.path()])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut ready = [0; 9];
-    child
-        .stderr
-        .as_mut()
-        .unwrap()
-        .read_exact(&mut ready)
-        .unwrap();
+    let mut child = follow(&["follow", place.path()]);
     drop(child.stdout.take());
-    // Ends by itself; a test that hangs here is told of by the runner.
-    assert!(child.wait().unwrap().success());
+    let status = wait_for("follow to end", || child.try_wait().unwrap());
+    assert!(status.success());
 }
 
 // check

@@ -8,7 +8,7 @@
 //! are gone are forgotten once [`FORGET_AT`] are remembered. Fails when the
 //! directory goes away.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Write};
 use std::mem::MaybeUninit;
@@ -115,7 +115,17 @@ impl<'s> Follower<'s> {
         if overflowed {
             came = self.spool.entries()?;
         }
+        // Where it was last seen is where it can be read.
+        let last: HashMap<String, PathBuf> = came
+            .iter()
+            .map(|entry| (entry.id.clone(), entry.path.clone()))
+            .collect();
         came.retain(|entry| self.seen.insert(entry.id.clone()));
+        for entry in &mut came {
+            if let Some(path) = last.get(&entry.id) {
+                entry.path.clone_from(path);
+            }
+        }
         self.forget()?;
         Ok(Some(came))
     }
@@ -240,6 +250,7 @@ fn nothing(path: &Path) -> Octets {
 mod tests {
     use super::*;
     use std::fs;
+    use std::sync::mpsc;
 
     fn maildir() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -259,16 +270,23 @@ mod tests {
         fs::rename(&draft, dir.join(format!("new/{}.eml", id(number)))).unwrap();
     }
 
-    /// What comes until there are so many, or a minute is over.
+    /// What comes until there are so many. After a minute the reader goes, and
+    /// waiting ends.
     fn come(follower: &mut Follower<'_>, count: usize) -> Vec<String> {
         let (reader, writer) = std::io::pipe().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let (enough, wanted) = mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            let _ = wanted.recv_timeout(Duration::from_secs(60));
+            drop(reader);
+        });
         let mut ids = Vec::new();
-        while ids.len() < count && Instant::now() < deadline {
-            let came = follower.wait(&writer).unwrap().unwrap();
+        while ids.len() < count {
+            let Some(came) = follower.wait(&writer).unwrap() else {
+                break;
+            };
             ids.extend(came.into_iter().map(|entry| entry.id));
         }
-        drop(reader);
+        drop(enough);
         ids
     }
 

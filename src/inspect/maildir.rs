@@ -153,12 +153,16 @@ impl Spool {
         for directory in self.directories() {
             for found in fs::read_dir(&directory)? {
                 let found = found?;
-                if self.is_message(&found.file_name()) && found.file_type()?.is_file() {
+                // One that is gone since has no type.
+                let is_file = found.file_type().is_ok_and(|kind| kind.is_file());
+                if is_file && self.is_message(&found.file_name()) {
                     entries.push(entry_of(&found.path()));
                 }
             }
         }
         entries.sort_unstable_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
+        // Moved to cur/ between the two, it was seen in both.
+        entries.dedup_by(|a, b| a.id == b.id && a.path.parent() != b.path.parent());
         Ok(entries)
     }
 
@@ -285,6 +289,18 @@ impl Spool {
 
     /// A consumer moves a message to cur/ under a name that has flags added.
     fn moved(&self, entry: &Entry) -> Option<PathBuf> {
+        let name = entry.path.file_name()?;
+        let likely = ["", ":2,", ":2,S"].into_iter().find_map(|flags| {
+            let mut name = name.to_owned();
+            name.push(flags);
+            let path = self.root.join("cur").join(name);
+            path.exists().then_some(path)
+        });
+        // Other flags: all names must be looked at.
+        likely.or_else(|| self.search(entry))
+    }
+
+    fn search(&self, entry: &Entry) -> Option<PathBuf> {
         self.directories().into_iter().rev().find_map(|directory| {
             fs::read_dir(directory).ok()?.flatten().find_map(|found| {
                 let name = found.file_name();
@@ -443,6 +459,21 @@ mod tests {
         let ambiguous = spool.find("20220126").unwrap_err();
         assert!(ambiguous.to_string().contains(A), "{ambiguous}");
         assert!(ambiguous.to_string().contains("2 messages"), "{ambiguous}");
+    }
+
+    #[test]
+    fn a_message_seen_in_new_and_in_cur_is_one() {
+        let (_dir, spool) = spool(&[&format!("new/{A}.eml"), &format!("cur/{A}.eml:2,S")]);
+        assert_eq!(ids(&spool), [A]);
+    }
+
+    #[test]
+    fn a_message_that_is_moved_with_other_flags_is_found() {
+        let (dir, spool) = spool(&[&format!("new/{A}.eml")]);
+        let entry = spool.find(A).unwrap();
+        let moved = dir.path().join(format!("cur/{A}.eml:2,RST"));
+        fs::rename(&entry.path, &moved).unwrap();
+        assert_eq!(spool.read(&entry).unwrap().path, moved);
     }
 
     #[test]

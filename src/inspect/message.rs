@@ -228,21 +228,17 @@ fn trace(header: &Header<'_>, octets: &[u8]) -> Option<Trace> {
     if first.start() != 0 || !words.contains(" (mm4d) with ") {
         return None;
     }
+    // By their places: a client may call itself `by`.
     let words: Vec<&str> = words.split_whitespace().collect();
-    let after = |word: &str| {
-        let at = words.iter().position(|found| *found == word)?;
-        words.get(at + 1).map(|&found| found.to_owned())
-    };
+    let word = |at: usize| words.get(at).map(|&word| word.to_owned());
     Some(Trace {
         return_path: first.raw_value(),
         recipients,
         system_id,
-        client: after("from"),
-        peer: words
-            .get(3)
-            .map(|peer| peer.trim_matches(['(', ')']).to_owned()),
-        server: after("by"),
-        protocol: after("with"),
+        client: word(2),
+        peer: word(3).map(|peer| peer.trim_matches(['(', ')']).to_owned()),
+        server: word(5),
+        protocol: word(8),
         date: mm4::date(date),
         octets: received.start() + one.len() + two.len(),
     })
@@ -305,6 +301,15 @@ pub(crate) mod tests {
                 .time
                 .map(|time| time.round(jiff::Unit::Second).unwrap())
         );
+    }
+
+    #[test]
+    fn a_client_may_call_itself_what_it_likes() {
+        let octets = TRACE.replace("from mms.example.net", "from by");
+        let (entry, file) = given(octets.as_bytes());
+        let trace = Message::read(&entry, &file).trace.unwrap();
+        assert_eq!(trace.client.as_deref(), Some("by"));
+        assert_eq!(trace.server.as_deref(), Some("mm4.example.com"));
     }
 
     #[test]
