@@ -4,18 +4,12 @@
 # there: the pictures of the messages, by colours that nothing else on the page
 # has. Fails when they are not.
 #
-#   scripts/gallery-shot.sh [DIR]     keeps the page and the pictures in DIR
+#   scripts/check-gallery.sh [DIR]    keeps the page and the pictures in DIR
 #
 # Needs python3 (to read the pixels) and Chromium; as root on Debian it installs
 # the latter. Without either it says so and checks nothing.
-set -euo pipefail
 
-cd "$(dirname "$0")/.."
-
-skip() {
-    printf 'SKIPPED: %s; nothing was checked.\n' "$1" >&2
-    exit 0
-}
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 find_chromium() {
     local name
@@ -25,18 +19,14 @@ find_chromium() {
     return 1
 }
 
-install_chromium() {
-    [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null || return 1
-    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y \
-        --no-install-recommends chromium fonts-dejavu; } > /dev/null 2>&1
-}
+cd "$ROOT"
+has python3 || { warn "python3 is missing; nothing was checked" && exit "$SKIPPED_STATUS"; }
+browser=$(find_chromium) \
+    || { install_packages chromium fonts-dejavu && browser=$(find_chromium); } \
+    || { warn "without Chromium nothing was checked" && exit "$SKIPPED_STATUS"; }
 
-command -v python3 > /dev/null || skip 'there is no python3'
-browser=$(find_chromium) || { install_chromium && browser=$(find_chromium); } \
-    || skip 'there is no Chromium, and it cannot be installed here'
-
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+make_temp
+work=$TEMP
 out=${1:-$work/shots}
 mkdir -p "$out" "$work"/spool/{tmp,new,cur}
 
