@@ -88,15 +88,15 @@ impl fmt::Display for AccountsError {
         match &self.fault {
             Fault::Unreadable(error) => write!(
                 f,
-                "cannot read the accounts {path}: {error}; give a file of system_id:hash lines \
-                 with --accounts, the hash made by `openssl passwd -6`"
+                "cannot read the accounts file {path}: {error}; make one of system_id:hash lines, \
+                 the hash by `openssl passwd -6`, or name it with --accounts"
             ),
             Fault::Line { number, fault } => {
-                write!(f, "the accounts {path}, line {number}: {fault}")
+                write!(f, "the accounts file {path}, line {number}: {fault}")
             }
             Fault::Empty => write!(
                 f,
-                "the accounts {path} hold no account; add a system_id:hash line, \
+                "the accounts file {path} holds no account; add a system_id:hash line, \
                  the hash made by `openssl passwd -6`"
             ),
             Fault::NoRandomness(error) => write!(

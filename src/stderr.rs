@@ -8,6 +8,7 @@
 use std::io::{self, Write};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::FileType;
 
 /// How long the first line without room waits.
 const PATIENCE: Timespec = Timespec {
@@ -20,17 +21,34 @@ const NONE: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-/// See the module. A ready pipe takes 4096 octets (PIPE_BUF) without blocking;
-/// longer lines are cut into such pieces.
-#[derive(Debug, Default)]
+/// Octets that a ready pipe takes without blocking (PIPE_BUF); longer lines are
+/// cut into such pieces.
+const PIECE: usize = 4096;
+
+/// See the module.
+#[derive(Debug)]
 pub struct Stderr {
+    /// A file always has room, and need not be asked.
+    is_file: bool,
     dropped: u64,
 }
 
-const PIECE: usize = 4096;
+impl Default for Stderr {
+    fn default() -> Self {
+        let kind =
+            rustix::fs::fstat(io::stderr()).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        Stderr {
+            is_file: kind.is_ok_and(FileType::is_file),
+            dropped: 0,
+        }
+    }
+}
 
 impl Stderr {
     fn has_room(&self) -> bool {
+        if self.is_file {
+            return true;
+        }
         let stderr = io::stderr();
         let mut polled = [PollFd::new(&stderr, PollFlags::OUT)];
         let patience = if self.dropped == 0 { &PATIENCE } else { &NONE };
