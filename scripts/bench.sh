@@ -1,0 +1,246 @@
+#!/usr/bin/env bash
+# Measures mm4d beside what a disk allows, a stub and Postfix, over loopback.
+#
+# Builds the release binary and the bench program (tests/bench/), makes a
+# certificate and an account of its own, sets up Postfix and two loop devices
+# where root may, runs the scenarios, and removes what it made. All traffic is
+# on 127.0.0.0/8; every round has a fixed length, so a run ends by itself. It
+# fails when something could not be measured, never because a figure is low.
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+usage: scripts/bench.sh [OPTIONS] [SCENARIO ...]
+
+  --spool DIR     the directory, and so the disk, to measure on
+                  (default: target/bench)
+  --quick         under two minutes, one round, one second each
+  --seconds N     length of a round (default 2)
+  --rounds N      rounds of each contender, in turn (default 3)
+  --json FILE     write all figures as JSON, too
+  --mm4d FILE     measure this build instead of the one from this tree
+  --against FILE  measure another build of mm4d beside it
+  --no-postfix    leave Postfix out even where it is installed
+
+Scenarios, all of them by default:
+
+  throughput  sizes and parallelisms: the disk's limit by every sync strategy,
+              stubs, mm4d plain, pipelined and over TLS, Postfix
+  logins      one mail and one login per connection; handshakes of OpenSSL
+  tls         TLS beside plain at 300 KiB
+  idle        1,000 and 10,000 logged-in connections that do nothing
+  million     a spool with 1,000,000 messages in new/
+  memory      mails of 10 MiB in flight, one and a hundred
+  tmpfs       content throughput beside a copy from sockets to files
+  disks       the sync strategies on ext4 in RAM and on ext4 on a disk (root)
+  syscalls    system calls per mail (strace)
+TEXT
+}
+
+main() {
+    parse "$@"
+    cd "$(dirname "$0")/.."
+    need cargo "https://rustup.rs"
+    need openssl "apt-get install openssl"
+    stage
+    build
+    local arguments=(--work "$work" --spool "$spool" --key "$key" "${passed[@]}")
+    if wants tmpfs; then arguments+=("${tmpfs_arguments[@]}"); fi
+    if wants disks; then add_disks; fi
+    if wants throughput || wants logins; then add_postfix; fi
+    if wants syscalls && ! command -v strace >/dev/null; then
+        skip syscalls "strace is not installed"
+    fi
+    machine
+    "$program" "${arguments[@]}" "${scenarios[@]}"
+}
+
+parse() {
+    spool=target/bench with_postfix=true
+    passed=() scenarios=()
+    local all=(throughput logins tls idle million memory tmpfs disks syscalls)
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --spool) spool=${2:?"--spool needs a directory"}; shift 2 ;;
+            --quick) passed+=(--quick); shift ;;
+            --seconds | --rounds) passed+=("$1" "${2:?"$1 needs a number"}"); shift 2 ;;
+            --json | --mm4d | --against)
+                passed+=("$1" "$(realpath -m "${2:?"$1 needs a file"}")"); shift 2 ;;
+            --no-postfix) with_postfix=false; shift ;;
+            -h | --help) usage; exit 0 ;;
+            -*) echo "bench.sh: no option $1" >&2; usage >&2; exit 2 ;;
+            all) scenarios+=("${all[@]}"); shift ;;
+            *)
+                if [[ " ${all[*]} " != *" $1 "* ]]; then
+                    echo "bench.sh: no scenario $1" >&2
+                    usage >&2
+                    exit 2
+                fi
+                scenarios+=("$1"); shift ;;
+        esac
+    done
+    if [ ${#scenarios[@]} -eq 0 ]; then scenarios=("${all[@]}"); fi
+}
+
+need() {
+    command -v "$1" >/dev/null && return
+    echo "bench.sh: $1 is needed: $2" >&2
+    exit 1
+}
+
+wants() {
+    [[ " ${scenarios[*]} " == *" $1 "* ]]
+}
+
+# Leaves a scenario out, loudly.
+skip() {
+    echo "bench.sh: SKIPPED $1: $2" >&2
+    local kept=() name
+    for name in "${scenarios[@]}"; do
+        if [ "$name" != "$1" ]; then kept+=("$name"); fi
+    done
+    scenarios=("${kept[@]}")
+    if [ ${#scenarios[@]} -eq 0 ]; then exit 0; fi
+}
+
+# Directories, a certificate and an account, all removed at the end.
+stage() {
+    mkdir -p "$spool"
+    spool=$(mktemp -d "$(realpath "$spool")/run.XXXXXX")
+    work=$(mktemp -d)
+    shm='' mounted=() postfix_started=false
+    trap clean EXIT
+    chmod 755 "$spool" "$work"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
+        -subj /CN=localhost -addext 'subjectAltName=IP:127.0.0.1,DNS:localhost' \
+        -addext 'basicConstraints=critical,CA:FALSE' \
+        -keyout "$work/server.key" -out "$work/server.pem" 2>/dev/null
+    key=$(openssl rand -hex 16)
+    (umask 077 && printf 'bench:%s\n' "$(openssl passwd -6 "$key")" >"$work/accounts")
+    tmpfs_arguments=()
+    if [ "$(stat -f -c %T /dev/shm 2>/dev/null)" = tmpfs ] && [ -w /dev/shm ]; then
+        shm=$(mktemp -d /dev/shm/mm4d-bench.XXXXXX)
+        tmpfs_arguments=(--tmpfs "$shm/spool")
+    elif wants tmpfs; then
+        skip tmpfs "/dev/shm is no tmpfs"
+    fi
+}
+
+clean() {
+    local status=$? mount
+    trap - EXIT
+    if $postfix_started; then postfix -c "$work/postfix" stop >/dev/null 2>&1 || true; fi
+    for mount in "${mounted[@]}"; do umount "$mount" || true; done
+    if [ "$status" -ne 0 ]; then
+        tail -n 5 "$work"/*.log >&2 2>/dev/null || true
+    fi
+    rm -rf "$spool" "$work"
+    if [ -n "$shm" ]; then rm -rf "$shm"; fi
+    exit "$status"
+}
+
+build() {
+    echo "building …" >&2
+    cargo build --release --quiet
+    program=$(cargo bench --bench bench --no-run --message-format=json 2>/dev/null |
+        sed -n 's/.*"name":"bench".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+    if [ ! -x "$program" ]; then
+        echo "bench.sh: cargo bench built no program" >&2
+        exit 1
+    fi
+}
+
+# Two ext4 file systems: one in memory, one in a file on the measured disk.
+add_disks() {
+    if [ "$(id -u)" -ne 0 ] || ! command -v mkfs.ext4 >/dev/null; then
+        skip disks "needs root and mkfs.ext4"
+        return
+    fi
+    if [ -n "$shm" ]; then add_disk ram "$shm/ram.img"; fi
+    add_disk slow "$spool/slow.img"
+}
+
+add_disk() {
+    # Small files in great number: more inodes than mkfs would give.
+    truncate -s 8G "$2"
+    mkfs.ext4 -q -F -N 2000000 "$2"
+    mkdir "$work/$1"
+    if mount -o loop "$2" "$work/$1" 2>/dev/null; then
+        mounted+=("$work/$1")
+        arguments+=(--disk "$1=$work/$1")
+    else
+        skip disks "no loop device can be mounted here"
+    fi
+}
+
+# Postfix with a queue on the measured disk: every mail is accepted, synced and
+# held, which is what a durable receiver does. No login, which spares it one.
+add_postfix() {
+    if ! $with_postfix; then return; fi
+    if ! command -v postfix >/dev/null || [ "$(id -u)" -ne 0 ]; then
+        echo "bench.sh: Postfix is left out: it needs root and apt-get install postfix" >&2
+        return
+    fi
+    local conf=$work/postfix queue=$spool/postfix port daemons
+    daemons=$(postconf -d -h daemon_directory)
+    if [ -d /usr/lib/postfix/sbin ]; then daemons=/usr/lib/postfix/sbin; fi
+    port=$((20000 + RANDOM % 10000))
+    mkdir -p "$conf" "$queue" "$work/postfix-data"
+    chown postfix "$work/postfix-data"
+    echo "127.0.0.1:$port" >"$conf/address"
+    echo "$queue" >"$conf/queue"
+    cat >"$conf/main.cf" <<CF
+compatibility_level = 3.6
+queue_directory = $queue
+data_directory = $work/postfix-data
+daemon_directory = $daemons
+command_directory = /usr/sbin
+mail_owner = postfix
+setgid_group = postdrop
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+myhostname = bench.example.net
+mydestination =
+local_recipient_maps =
+local_transport = error:no local mail
+alias_maps =
+alias_database =
+mynetworks = 127.0.0.0/8
+smtpd_relay_restrictions = permit_mynetworks, reject
+smtpd_recipient_restrictions = check_client_access static:HOLD, permit_mynetworks, reject
+smtpd_peername_lookup = no
+smtpd_client_connection_count_limit = 0
+smtpd_client_connection_rate_limit = 0
+smtpd_timeout = 60s
+default_process_limit = 300
+message_size_limit = 20971520
+maillog_file = $work/postfix-data/mail.log
+maillog_file_prefixes = $work
+import_environment = MAIL_CONFIG
+CF
+    cat >"$conf/master.cf" <<CF
+127.0.0.1:$port inet n - n - 300 smtpd
+pickup unix n - n 3600 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 3600 1 qmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+showq unix n - n - - showq
+error unix - - n - - error
+retry unix - - n - - error
+proxymap unix - - n - - proxymap
+anvil unix - - n - 1 anvil
+postlog unix-dgram n - n - 1 postlogd
+CF
+    postfix_started=true
+    arguments+=(--postfix "$conf")
+}
+
+machine() {
+    echo "$(nproc) cores, $(awk '/MemTotal/ {print int($2 / 1048576)}' /proc/meminfo) GiB," \
+        "Linux $(uname -r), $(stat -f -c %T "$spool"), load $(cut -d' ' -f1-3 /proc/loadavg)"
+}
+
+main "$@"
