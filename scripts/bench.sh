@@ -12,14 +12,17 @@ usage() {
     cat <<'TEXT'
 usage: scripts/bench.sh [OPTIONS] [SCENARIO ...]
 
-  --spool DIR     the directory, and so the disk, to measure on
-                  (default: target/bench)
+  --spool DIR     the directory, and so the disk, to measure on (default: an
+                  ext4 in RAM where root can mount one, else target/bench)
   --quick         under two minutes, one round, one second each
   --seconds N     length of a round (default 2)
   --rounds N      rounds of each contender, in turn (default 3)
   --json FILE     write all figures as JSON, too
   --mm4d FILE     measure this build instead of the one from this tree
   --against FILE  measure another build of mm4d beside it
+  --only PART     throughput, tls, disks: contenders with this in their name
+  --octets N, --connections N
+                  throughput: this size and parallelism alone
   --no-postfix    leave Postfix out even where it is installed
 
 Scenarios, all of them by default:
@@ -56,14 +59,15 @@ main() {
 }
 
 parse() {
-    spool=target/bench with_postfix=true
+    spool='' with_postfix=true
     passed=() scenarios=()
     local all=(throughput logins tls idle million memory tmpfs disks syscalls)
     while [ $# -gt 0 ]; do
         case $1 in
             --spool) spool=${2:?"--spool needs a directory"}; shift 2 ;;
             --quick) passed+=(--quick); shift ;;
-            --seconds | --rounds) passed+=("$1" "${2:?"$1 needs a number"}"); shift 2 ;;
+            --seconds | --rounds | --only | --octets | --connections)
+                passed+=("$1" "${2:?"$1 needs a value"}"); shift 2 ;;
             --json | --mm4d | --against)
                 passed+=("$1" "$(realpath -m "${2:?"$1 needs a file"}")"); shift 2 ;;
             --no-postfix) with_postfix=false; shift ;;
@@ -105,11 +109,19 @@ skip() {
 
 # Directories, a certificate and an account, all removed at the end.
 stage() {
-    mkdir -p "$spool"
-    spool=$(mktemp -d "$(realpath "$spool")/run.XXXXXX")
     work=$(mktemp -d)
-    shm='' mounted=() postfix_started=false
+    spool_made='' shm='' slow_image='' mounted=() postfix_started=false
     trap clean EXIT
+    if [ "$(stat -f -c %T /dev/shm 2>/dev/null)" = tmpfs ] && [ -w /dev/shm ]; then
+        shm=$(mktemp -d /dev/shm/mm4d-bench.XXXXXX)
+    fi
+    if [ -z "$spool" ] && [ -n "$shm" ] && mount_image spool "$shm/spool.img"; then
+        spool=$work/spool
+    fi
+    spool=${spool:-target/bench}
+    mkdir -p "$spool"
+    spool_made=$(mktemp -d "$(realpath "$spool")/run.XXXXXX")
+    spool=$spool_made
     chmod 755 "$spool" "$work"
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
         -subj /CN=localhost -addext 'subjectAltName=IP:127.0.0.1,DNS:localhost' \
@@ -118,8 +130,7 @@ stage() {
     key=$(openssl rand -hex 16)
     (umask 077 && printf 'bench:%s\n' "$(openssl passwd -6 "$key")" >"$work/accounts")
     tmpfs_arguments=()
-    if [ "$(stat -f -c %T /dev/shm 2>/dev/null)" = tmpfs ] && [ -w /dev/shm ]; then
-        shm=$(mktemp -d /dev/shm/mm4d-bench.XXXXXX)
+    if [ -n "$shm" ]; then
         tmpfs_arguments=(--tmpfs "$shm/spool")
     elif wants tmpfs; then
         skip tmpfs "/dev/shm is no tmpfs"
@@ -130,11 +141,14 @@ clean() {
     local status=$? mount
     trap - EXIT
     if $postfix_started; then postfix -c "$work/postfix" stop >/dev/null 2>&1 || true; fi
-    for mount in "${mounted[@]}"; do umount "$mount" || true; done
     if [ "$status" -ne 0 ]; then
         tail -n 5 "$work"/*.log >&2 2>/dev/null || true
     fi
-    rm -rf "$spool" "$work"
+    # What lies on a mounted image goes with the image.
+    if [ -n "$spool_made" ] && [[ $spool_made != "$work"/* ]]; then rm -rf "$spool_made"; fi
+    for mount in "${mounted[@]}"; do umount "$mount" || true; done
+    if [ -n "$slow_image" ]; then rm -f "$slow_image"; fi
+    rm -rf "$work"
     if [ -n "$shm" ]; then rm -rf "$shm"; fi
     exit "$status"
 }
@@ -150,27 +164,26 @@ build() {
     fi
 }
 
-# Two ext4 file systems: one in memory, one in a file on the measured disk.
+# Two ext4 file systems: one in memory, one in a file on the checkout's disk.
 add_disks() {
-    if [ "$(id -u)" -ne 0 ] || ! command -v mkfs.ext4 >/dev/null; then
-        skip disks "needs root and mkfs.ext4"
-        return
+    local slow=target/bench
+    mkdir -p "$slow"
+    slow_image=$(mktemp "$(realpath "$slow")/slow.XXXXXX.img")
+    if [ -n "$shm" ] && mount_image ram "$shm/ram.img" && mount_image slow "$slow_image"; then
+        arguments+=(--disk "ram=$work/ram" --disk "slow=$work/slow")
+    else
+        skip disks "needs root, mkfs.ext4, a loop device and /dev/shm"
     fi
-    if [ -n "$shm" ]; then add_disk ram "$shm/ram.img"; fi
-    add_disk slow "$spool/slow.img"
 }
 
-add_disk() {
+# Mounts a new ext4 on an image file, where this system lets us.
+mount_image() {
+    [ "$(id -u)" -eq 0 ] && command -v mkfs.ext4 >/dev/null || return 1
     # Small files in great number: more inodes than mkfs would give.
-    truncate -s 8G "$2"
-    mkfs.ext4 -q -F -N 2000000 "$2"
+    truncate -s 10G "$2" && mkfs.ext4 -q -F -N 3000000 "$2" || return 1
     mkdir "$work/$1"
-    if mount -o loop "$2" "$work/$1" 2>/dev/null; then
-        mounted+=("$work/$1")
-        arguments+=(--disk "$1=$work/$1")
-    else
-        skip disks "no loop device can be mounted here"
-    fi
+    mount -o loop "$2" "$work/$1" 2>/dev/null || return 1
+    mounted+=("$work/$1")
 }
 
 # Postfix with a queue on the measured disk: every mail is accepted, synced and
@@ -240,7 +253,7 @@ CF
 
 machine() {
     echo "$(nproc) cores, $(awk '/MemTotal/ {print int($2 / 1048576)}' /proc/meminfo) GiB," \
-        "Linux $(uname -r), $(stat -f -c %T "$spool"), load $(cut -d' ' -f1-3 /proc/loadavg)"
+        "Linux $(uname -r), spool on $(findmnt -n -o FSTYPE,SOURCE -T "$spool"), load $(cut -d' ' -f1-3 /proc/loadavg)"
 }
 
 main "$@"

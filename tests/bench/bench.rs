@@ -108,6 +108,14 @@ fn options() -> Options {
         .optopt("", "postfix", "Postfix's configuration directory", "DIR")
         .optopt("", "tmpfs", "a directory on tmpfs", "DIR")
         .optmulti("", "disk", "another disk", "NAME=DIR")
+        .optmulti("", "only", "contenders with this in their name", "PART")
+        .optopt("", "octets", "throughput: mails of this size alone", "N")
+        .optopt(
+            "",
+            "connections",
+            "throughput: so many connections alone",
+            "N",
+        )
         .optopt("", "mm4d", "the program under test", "FILE")
         .optopt("", "against", "another build, measured beside it", "FILE");
     options
@@ -142,6 +150,13 @@ fn measure(matches: &Matches) -> io::Result<()> {
             .filter_map(|disk| named(disk))
             .collect(),
         tmpfs: path("tmpfs"),
+        only: matches.opt_strs("only"),
+        cells: if matches.opt_present("octets") || matches.opt_present("connections") {
+            let octets = number("octets", 10_240.0, 10_240.0)? as usize;
+            Some((octets, number("connections", 16.0, 16.0)? as usize))
+        } else {
+            None
+        },
         against: path("against"),
     };
     let ground = Ground::new(&spool)?;

@@ -38,6 +38,10 @@ pub struct Plan {
     pub disks: Vec<(String, std::path::PathBuf)>,
     /// A directory on tmpfs.
     pub tmpfs: Option<std::path::PathBuf>,
+    /// Parts of the names of the contenders that take part; all if there are none.
+    pub only: Vec<String>,
+    /// Octets in a mail and connections, in the place of the scenario's own.
+    pub cells: Option<(usize, usize)>,
     /// Another build of mm4d, measured beside this one.
     pub against: Option<std::path::PathBuf>,
 }
@@ -139,6 +143,9 @@ impl Bench {
     }
 
     fn cells(&self) -> Vec<(usize, usize)> {
+        if let Some(cell) = self.plan.cells {
+            return vec![cell];
+        }
         if self.plan.quick {
             return vec![(10 * KIB, 16), (10 * KIB, 128), (300 * KIB, 16)];
         }
@@ -559,6 +566,11 @@ impl Bench {
             .transpose()
     }
 
+    fn takes_part(&self, contender: &str) -> bool {
+        let only = &self.plan.only;
+        only.is_empty() || only.iter().any(|part| contender.contains(part))
+    }
+
     /// Rounds of all entrants in turn, and a row for each.
     fn alternate(
         &mut self,
@@ -570,7 +582,10 @@ impl Bench {
     ) -> io::Result<()> {
         let mut samples = vec![Vec::new(); entrants.len()];
         for _ in 0..self.plan.rounds {
-            for ((_, who), samples) in entrants.iter().zip(&mut samples) {
+            for ((name, who), samples) in entrants.iter().zip(&mut samples) {
+                if !self.takes_part(name) {
+                    continue;
+                }
                 samples.push(self.sample(who, mail, connections, used)?);
             }
         }
