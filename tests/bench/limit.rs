@@ -36,6 +36,8 @@ pub enum Strategy {
     Renamed,
     /// As `Renamed`, but the first thread to come syncs the directory for all that wait.
     Leader,
+    /// As `Grouped`, but the first thread to come does the writer's work for all that wait.
+    Led,
     /// One writer syncs contents one by one, renames, and syncs the directory in groups.
     Writer,
     /// As `Writer`, but the writeback of the whole group is started before the first wait.
@@ -48,10 +50,11 @@ pub enum Strategy {
 
 impl Strategy {
     /// All of them, the design first.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Grouped,
         Self::Renamed,
         Self::Leader,
+        Self::Led,
         Self::Writer,
         Self::Started,
         Self::Syncfs,
@@ -64,6 +67,7 @@ impl Strategy {
             Self::Grouped => "grouped",
             Self::Renamed => "renamed",
             Self::Leader => "leader",
+            Self::Led => "led",
             Self::Writer => "writer",
             Self::Started => "started",
             Self::Syncfs => "syncfs",
@@ -135,11 +139,18 @@ pub struct Spool {
     group: Mutex<Group>,
 }
 
-/// The threads whose names await a sync of the directory, under `Leader`.
+/// The threads whose names await a sync of the directory, under `Leader` and `Led`.
 #[derive(Default)]
 struct Group {
-    waiting: Vec<(Arc<AtomicU8>, Thread)>,
+    waiting: Vec<Waiter>,
     led: bool,
+}
+
+/// One of them; its name still stands in tmp/ under `Led`.
+struct Waiter {
+    turn: Arc<AtomicU8>,
+    thread: Thread,
+    draft: Draft,
 }
 
 /// A file that is being written.
@@ -162,7 +173,7 @@ impl Spool {
         fs::create_dir_all(&tmp)?;
         fs::create_dir_all(&new)?;
         let (writer, thread) = match strategy {
-            Strategy::Leader | Strategy::Twice => (None, None),
+            Strategy::Leader | Strategy::Led | Strategy::Twice => (None, None),
             _ => {
                 let (sender, receiver) = bounded(256);
                 let places = (tmp.clone(), new.clone(), File::open(&new)?);
@@ -196,11 +207,16 @@ impl Spool {
     /// A leader syncs once, for those that waited when it began, and hands the
     /// lead to one of those that came since; so nobody works for others while
     /// its own mail is done.
-    fn lead_or_wait(&self, turn: &Arc<AtomicU8>) -> io::Result<()> {
+    fn lead_or_wait(&self, turn: &Arc<AtomicU8>, draft: Draft) -> io::Result<()> {
         turn.store(WAIT, Ordering::Relaxed);
         let mut group = self.group.lock().unwrap();
+        let thread = thread::current();
+        group.waiting.push(Waiter {
+            turn: Arc::clone(turn),
+            thread,
+            draft,
+        });
         if group.led {
-            group.waiting.push((Arc::clone(turn), thread::current()));
             drop(group);
             while turn.load(Ordering::Acquire) == WAIT {
                 thread::park();
@@ -211,27 +227,35 @@ impl Spool {
             group = self.group.lock().unwrap();
         }
         group.led = true;
+        // Its own is among them.
         let followers = std::mem::take(&mut group.waiting);
         drop(group);
+        if self.strategy == Strategy::Led {
+            for follower in &followers {
+                rename(&self.tmp, &self.new, &follower.draft)?;
+            }
+        }
         self.new_directory.sync_data()?;
         let mut group = self.group.lock().unwrap();
-        match group.waiting.pop() {
-            Some((next, thread)) => {
-                next.store(LEAD, Ordering::Release);
-                thread.unpark();
+        match group.waiting.last() {
+            Some(next) => {
+                next.turn.store(LEAD, Ordering::Release);
+                next.thread.unpark();
             }
             None => group.led = false,
         }
         drop(group);
-        for (follower, thread) in followers {
-            follower.store(DONE, Ordering::Release);
-            thread.unpark();
+        for follower in followers {
+            if !Arc::ptr_eq(&follower.turn, turn) {
+                follower.turn.store(DONE, Ordering::Release);
+                follower.thread.unpark();
+            }
         }
         Ok(())
     }
 }
 
-/// What a thread under `Leader` has to do next.
+/// What a thread under `Leader` or `Led` has to do next.
 const WAIT: u8 = 0;
 const DONE: u8 = 1;
 const LEAD: u8 = 2;
@@ -284,7 +308,11 @@ impl Publisher {
             Strategy::Leader => {
                 draft.file.sync_data()?;
                 rename(&spool.tmp, &spool.new, &draft)?;
-                spool.lead_or_wait(&self.turn)?;
+                spool.lead_or_wait(&self.turn, draft)?;
+            }
+            Strategy::Led => {
+                draft.file.sync_data()?;
+                spool.lead_or_wait(&self.turn, draft)?;
             }
             Strategy::Writer | Strategy::Started | Strategy::Syncfs => self.hand_over(draft),
             Strategy::Twice => {
@@ -351,7 +379,7 @@ fn settle(
             }
         }
         Strategy::Syncfs => syncfs(new_directory)?,
-        Strategy::Grouped | Strategy::Renamed | Strategy::Leader | Strategy::Twice => {}
+        _ => {}
     }
     if strategy != Strategy::Renamed {
         for job in group {
