@@ -458,18 +458,23 @@ impl Bench {
         let ground = std::mem::replace(&mut self.ground, Ground::new(&directory)?);
         let mm4d = self.yard.mm4d_at(&directory.join("mm4d"))?;
         let copy = self.yard.stub_at("copy", &directory.join("copy"))?;
+        let start = |program| self.yard.start(program, &directory.join("against"));
+        let against = self.plan.against.as_deref().map(start).transpose()?;
         for octets in [300 * KIB, 1024 * KIB] {
             let raw = Target {
                 raw: true,
                 ..self.yard.plain(&copy)
             };
-            let entrants = [
+            let mut entrants = vec![
                 ("socket to file".to_owned(), Who::Server(&copy, raw)),
                 (
                     "mm4d".to_owned(),
                     Who::Server(&mm4d, self.yard.plain(&mm4d)),
                 ),
             ];
+            if let Some(other) = &against {
+                entrants.push(("against".into(), Who::Server(other, self.yard.plain(other))));
+            }
             self.alternate("tmpfs", &Mail::new(octets), 16, Use::Kept, &entrants)?;
             let rate = |who| {
                 self.report
@@ -483,7 +488,7 @@ impl Bench {
             );
             self.report.at_least(&target, 0.6, ratio);
         }
-        drop((mm4d, copy));
+        drop((mm4d, copy, against));
         self.ground = ground;
         fs::remove_dir_all(directory)
     }
