@@ -595,6 +595,9 @@ impl Bench {
             }
         }
         for ((name, _), samples) in entrants.iter().zip(&samples) {
+            if samples.is_empty() {
+                continue;
+            }
             self.report
                 .row(Row::new(scenario, name, mail.octets, connections, samples));
         }
