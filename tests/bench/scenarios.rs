@@ -187,6 +187,7 @@ impl Bench {
     fn logins(&mut self) -> io::Result<()> {
         let mm4d = self.yard.mm4d("mm4d")?;
         let against = self.other("against")?;
+        let durable = self.yard.stub("durable")?;
         let postfix = self
             .yard
             .postfix
@@ -196,38 +197,40 @@ impl Bench {
         let mail = Mail::new(10 * KIB);
         self.report.heading("logins: one mail per connection");
         let plain = self.yard.plain(&mm4d);
-        let tls = self.yard.over_tls(&mm4d);
-        let kept = [("mm4d kept".to_owned(), Who::Server(&mm4d, plain.clone()))];
-        let mut once = vec![
-            ("mm4d once".to_owned(), Who::Server(&mm4d, plain)),
-            ("mm4d once tls".to_owned(), Who::Server(&mm4d, tls)),
+        let stub = self.yard.plain(&durable);
+        let mut entrants = vec![
+            (
+                "stub durable kept",
+                Who::Server(&durable, stub.clone()),
+                Use::Kept,
+            ),
+            ("stub durable once", Who::Server(&durable, stub), Use::Once),
+            ("mm4d kept", Who::Server(&mm4d, plain.clone()), Use::Kept),
+            ("mm4d once", Who::Server(&mm4d, plain), Use::Once),
+            (
+                "mm4d once tls",
+                Who::Server(&mm4d, self.yard.over_tls(&mm4d)),
+                Use::Once,
+            ),
         ];
         if let Some(other) = &against {
-            once.push((
-                "against once".into(),
-                Who::Server(other, self.yard.plain(other)),
-            ));
-            once.push((
-                "against once tls".into(),
-                Who::Server(other, self.yard.over_tls(other)),
-            ));
+            let plain = self.yard.plain(other);
+            entrants.push(("against once", Who::Server(other, plain), Use::Once));
+            let tls = self.yard.over_tls(other);
+            entrants.push(("against once tls", Who::Server(other, tls), Use::Once));
         }
         if let Some(postfix) = &postfix {
-            once.push(("postfix once".into(), Who::Postfix(postfix)));
+            entrants.push(("postfix once", Who::Postfix(postfix), Use::Once));
         }
+        let mut samples = vec![Vec::new(); entrants.len()];
         let mut handshakes = Vec::new();
-        // The rounds of kept and of single connections and of OpenSSL take turns.
-        let mut samples = vec![Vec::new(); kept.len() + once.len()];
         for _ in 0..self.plan.rounds {
-            for (at, (_, who)) in kept.iter().enumerate() {
-                samples[at].push(self.sample(who, &mail, 16, Use::Kept)?);
-            }
-            for (at, (_, who)) in once.iter().enumerate() {
-                samples[kept.len() + at].push(self.sample(who, &mail, 16, Use::Once)?);
+            for ((_, who, used), samples) in entrants.iter().zip(&mut samples) {
+                samples.push(self.sample(who, &mail, 16, *used)?);
             }
             handshakes.push(openssl::handshakes(&self.yard.work, self.plan.time)?);
         }
-        for ((name, _), rounds) in kept.iter().chain(&once).zip(&samples) {
+        for ((name, ..), rounds) in entrants.iter().zip(&samples) {
             self.report
                 .row(Row::new("logins", name, mail.octets, 16, rounds));
         }
@@ -238,26 +241,24 @@ impl Bench {
             handshakes,
             "/s",
         );
-        let rate = |report: &Report, who| {
-            report
+        let rate = |who| {
+            self.report
                 .find("logins", who, mail.octets, 16)
-                .map_or(0.0, |sample| sample.rate)
+                .map_or(0.0, |s| s.rate)
         };
-        let (kept, once, tls) = (
-            rate(&self.report, "mm4d kept"),
-            rate(&self.report, "mm4d once"),
-            rate(&self.report, "mm4d once tls"),
+        let plain = rate("mm4d once") / rate("mm4d kept");
+        let stub = rate("stub durable once") / rate("stub durable kept");
+        let tls = rate("mm4d once tls") / handshakes;
+        self.report.fact(
+            "logins",
+            "durable stub, one mail per connection over kept",
+            stub,
+            "",
         );
-        self.report.at_least(
-            "one mail per connection over kept ones, plain",
-            0.6,
-            once / kept,
-        );
-        self.report.at_least(
-            "one mail per TLS connection over handshakes",
-            0.7,
-            tls / handshakes,
-        );
+        self.report
+            .at_least("one mail per connection over kept ones, plain", 0.6, plain);
+        self.report
+            .at_least("one mail per TLS connection over handshakes", 0.7, tls);
         Ok(())
     }
 
@@ -536,24 +537,29 @@ impl Bench {
     fn syscalls(&mut self) -> io::Result<()> {
         let mm4d = self.yard.mm4d("mm4d")?;
         let mail = Mail::new(10 * KIB);
-        for (connections, pipelined) in [(1, false), (1, true), (16, false)] {
+        for (way, connections, used) in [
+            ("one by one", 1, Use::Kept),
+            ("pipelined", 1, Use::Kept),
+            ("one by one", 16, Use::Kept),
+            ("one mail per connection", 16, Use::Once),
+        ] {
+            let pipelined = way == "pipelined";
             let target = Target {
                 pipelined,
                 ..self.yard.plain(&mm4d)
             };
-            let way = if pipelined { "pipelined" } else { "one by one" };
-            println!("\n## syscalls: 10 KiB, {connections} connections, commands {way}\n");
+            let scenario = format!("syscalls: 10 KiB, {connections} connections, {way}");
+            println!("\n## {scenario}\n");
             let calls = syscalls::count(mm4d.pid(), || {
                 load::run(
                     &target,
                     connections,
-                    Use::Kept,
+                    used,
                     &mail.sent,
                     self.plan.time,
                     || (),
                 )
             })?;
-            let scenario = format!("syscalls {connections} {way}");
             for (name, calls) in calls {
                 self.report.fact(&scenario, &name, calls, "per mail");
             }
