@@ -99,6 +99,32 @@ fn busy(
 }
 
 #[test]
+fn a_mail_of_ten_mebibytes_is_never_whole_in_memory() {
+    let server = Builder::new().start();
+    for tls in [false, true] {
+        let mut client = Client::logged_in(&server, tls);
+        client.deliver(b"warm\r\n");
+        let at_rest = server.private_memory();
+        client.command("MAIL FROM:<>", 250);
+        client.command("RCPT TO:<123@test.example>", 250);
+        client.command("DATA", 354);
+        let mut content = b"0123456789012345678901234567890123456789012345\r\n".repeat(218_453);
+        content.truncate(10_485_758);
+        content.extend_from_slice(b"\r\n");
+        let mut peak = 0;
+        for piece in content.chunks(1 << 18) {
+            client.send(piece);
+            peak = peak.max(server.private_memory());
+        }
+        client.send(b".\r\n");
+        let id = support::id(&client.expect(250));
+        assert!(server.content(&id) == content);
+        let growth = peak.saturating_sub(at_rest);
+        assert!(growth < 1 << 20, "{growth} octets more, TLS {tls}");
+    }
+}
+
+#[test]
 fn garbage_on_both_ports_leaves_no_thread_no_descriptor_and_no_memory_behind() {
     const CLIENTS: usize = 8;
     const SESSIONS: usize = 250;
