@@ -25,6 +25,9 @@ use support::{Builder, Client, DEADLINE, Server, content, plain_response, wait_f
 const MAILS: usize = 400;
 /// Good clients of each kind.
 const GOOD: usize = 4;
+/// Between two deeds of a client: the server is to be busy, not starved of the
+/// processor by its tests.
+const PACE: Duration = Duration::from_millis(50);
 /// Threads of a server at rest: main, signals, writer, two listeners.
 const THREADS_AT_REST: usize = 5;
 
@@ -55,7 +58,9 @@ impl Ledger {
         (mark, mail)
     }
 
+    /// Notes a 250, and rests.
     fn acknowledge(&self, id: String, mark: String) {
+        thread::sleep(PACE);
         let twice = self.acknowledged.lock().unwrap().insert(id, mark);
         assert!(twice.is_none(), "one id for two mails");
     }
@@ -68,8 +73,8 @@ fn good_and_bad_clients_together_lose_nothing_and_leave_nothing() {
         .map(|text| Duration::from_secs(60 * text.parse::<u64>().expect("MM4D_SOAK_MINUTES")));
     let server = Builder::new()
         .env("RUST_LOG", "warn")
-        .options(["--max-connections-per-ip", "500", "--timeout", "5"])
-        .options(["--login-timeout", "2", "--max-message-size", "200000"])
+        .options(["--max-connections-per-ip", "500", "--timeout", "10"])
+        .options(["--login-timeout", "10", "--max-message-size", "200000"])
         .start();
     let ledger = Ledger::default();
     thread::scope(|scope| {
@@ -97,6 +102,7 @@ fn good_and_bad_clients_together_lose_nothing_and_leave_nothing() {
                 while ledger.goes_on() {
                     client(server);
                     ledger.bad.fetch_add(1, Ordering::Relaxed);
+                    thread::sleep(PACE);
                 }
             });
         }
