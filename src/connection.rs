@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::accounts::Accounts;
 use crate::events::{self, Sent};
-use crate::server::Shared;
+use crate::shared::Shared;
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::{Session, Step};
 use crate::spool::trace::Origin;

@@ -4,11 +4,13 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::events;
-use crate::server::MAX_REFUSALS;
 
 /// Descriptors beside those of clients and listeners: standard streams, the
 /// spool's directories and lock, pipes, a file that is being reloaded.
 const OWN: u64 = 20;
+
+/// Refused clients that are given time to read why, all at once.
+pub const MAX_REFUSALS: usize = 64;
 
 /// Raises the soft limit to the hard one, and the hard one too where that is
 /// not enough and the process may. Says how many there are; an error where not

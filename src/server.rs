@@ -7,11 +7,11 @@
 //! last sender, the writer drains and ends.
 
 use std::collections::HashMap;
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -19,12 +19,11 @@ use crossbeam_channel::Sender;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::accounts::Accounts;
+use crate::descriptors::MAX_REFUSALS;
 use crate::options::Listen;
-use crate::smtp::{Policy, Reply, reply};
-use crate::spool::Spool;
+use crate::shared::Shared;
+use crate::smtp::{Reply, reply};
 use crate::stream::{Clock, Stream};
-use crate::tls::Acceptor;
 use crate::{connection, events};
 
 /// Connections that wait to be accepted: a thousand clients may come at once.
@@ -39,124 +38,12 @@ const PAUSE: Timespec = Timespec {
     tv_nsec: 100_000_000,
 };
 
-/// Refused clients that are given time to read why, all at once.
-pub const MAX_REFUSALS: usize = 64;
-/// How long each of them is given.
+/// How long a refused client is given to read why.
 const REFUSAL_LINGER: Duration = Duration::from_secs(1);
 /// How long those in the backlog are told of a shutdown.
 const TURN_AWAY: Duration = Duration::from_millis(200);
 /// A flood of refusals is one log line in so much time.
 const REFUSAL_LOG: Duration = Duration::from_secs(1);
-
-/// What all sessions share.
-pub struct Shared {
-    /// What the operator decides of every session.
-    pub policy: Arc<Policy>,
-    /// Where mails go.
-    pub spool: Arc<Spool>,
-    /// What a client may take.
-    pub clocks: Clocks,
-    /// Rings when the server goes down.
-    pub stop: Stop,
-    accounts: RwLock<Arc<Accounts>>,
-    acceptor: RwLock<Option<Acceptor>>,
-}
-
-/// How long, and how slow.
-#[derive(Clone, Copy, Debug)]
-pub struct Clocks {
-    /// From accept to a successful AUTH.
-    pub login_timeout: Duration,
-    /// Silence inside a session.
-    pub timeout: Duration,
-    /// Octets per second of a mail, averaged over a minute; 0 is no floor.
-    pub min_rate: u64,
-}
-
-impl Shared {
-    /// What sessions share, with the accounts and the certificate of start-up.
-    pub fn new(
-        policy: Policy,
-        spool: Arc<Spool>,
-        clocks: Clocks,
-        accounts: Accounts,
-        acceptor: Option<Acceptor>,
-    ) -> io::Result<Shared> {
-        Ok(Shared {
-            policy: Arc::new(policy),
-            spool,
-            clocks,
-            stop: Stop::new()?,
-            accounts: RwLock::new(Arc::new(accounts)),
-            acceptor: RwLock::new(acceptor),
-        })
-    }
-
-    /// The accounts in force now.
-    pub fn accounts(&self) -> Arc<Accounts> {
-        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&accounts)
-    }
-
-    /// Puts new accounts in force; what was remembered of logins goes.
-    pub fn set_accounts(&self, new: Accounts) {
-        let mut accounts = self
-            .accounts
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        *accounts = Arc::new(new);
-    }
-
-    /// Puts a new certificate in force for handshakes to come.
-    pub fn set_acceptor(&self, new: Acceptor) {
-        let mut acceptor = self
-            .acceptor
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        *acceptor = Some(new);
-    }
-
-    fn acceptor(&self) -> Option<Acceptor> {
-        let acceptor = self.acceptor.read().unwrap_or_else(PoisonError::into_inner);
-        acceptor.clone()
-    }
-}
-
-/// Wakes everyone who waits, once: the pipe's reader hangs up when its writer
-/// is gone.
-pub struct Stop {
-    reader: PipeReader,
-    writer: Mutex<Option<PipeWriter>>,
-    grace_end: OnceLock<Instant>,
-}
-
-impl Stop {
-    fn new() -> io::Result<Stop> {
-        let (reader, writer) = io::pipe()?;
-        Ok(Stop {
-            reader,
-            writer: Mutex::new(Some(writer)),
-            grace_end: OnceLock::new(),
-        })
-    }
-
-    /// To be polled: ready from the moment the server goes down.
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.reader.as_fd()
-    }
-
-    /// When mails in progress must be done.
-    pub fn grace_end(&self) -> Instant {
-        self.grace_end.get().copied().unwrap_or_else(Instant::now)
-    }
-
-    /// Goes down, with so much time for mails in progress.
-    pub fn begin(&self, grace: Duration) {
-        let _ = self.grace_end.set(Instant::now() + grace);
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        *writer = None;
-    }
-}
 
 /// What the supervisor hears of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

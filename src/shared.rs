@@ -1,0 +1,124 @@
+//! What all sessions share: the operator's decisions, the spool, the accounts
+//! and the certificate in force, and the bell that rings when the server goes
+//! down.
+
+use std::io::{self, PipeReader, PipeWriter};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use crate::accounts::Accounts;
+use crate::smtp::Policy;
+use crate::spool::Spool;
+use crate::tls::Acceptor;
+
+/// What all sessions share.
+pub struct Shared {
+    /// What the operator decides of every session.
+    pub policy: Arc<Policy>,
+    /// Where mails go.
+    pub spool: Arc<Spool>,
+    /// What a client may take.
+    pub clocks: Clocks,
+    /// Rings when the server goes down.
+    pub stop: Stop,
+    accounts: RwLock<Arc<Accounts>>,
+    acceptor: RwLock<Option<Acceptor>>,
+}
+
+/// How long, and how slow.
+#[derive(Clone, Copy, Debug)]
+pub struct Clocks {
+    /// From accept to a successful AUTH.
+    pub login_timeout: Duration,
+    /// Silence inside a session.
+    pub timeout: Duration,
+    /// Octets per second of a mail, averaged over a minute; 0 is no floor.
+    pub min_rate: u64,
+}
+
+impl Shared {
+    /// What sessions share, with the accounts and the certificate of start-up.
+    pub fn new(
+        policy: Policy,
+        spool: Arc<Spool>,
+        clocks: Clocks,
+        accounts: Accounts,
+        acceptor: Option<Acceptor>,
+    ) -> io::Result<Shared> {
+        Ok(Shared {
+            policy: Arc::new(policy),
+            spool,
+            clocks,
+            stop: Stop::new()?,
+            accounts: RwLock::new(Arc::new(accounts)),
+            acceptor: RwLock::new(acceptor),
+        })
+    }
+
+    /// The accounts in force now.
+    pub fn accounts(&self) -> Arc<Accounts> {
+        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&accounts)
+    }
+
+    /// Puts new accounts in force; what was remembered of logins goes.
+    pub fn set_accounts(&self, new: Accounts) {
+        let mut accounts = self
+            .accounts
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *accounts = Arc::new(new);
+    }
+
+    /// Puts a new certificate in force for handshakes to come.
+    pub fn set_acceptor(&self, new: Acceptor) {
+        let mut acceptor = self
+            .acceptor
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *acceptor = Some(new);
+    }
+
+    /// The certificate in force now; nothing where no listener speaks TLS.
+    pub fn acceptor(&self) -> Option<Acceptor> {
+        let acceptor = self.acceptor.read().unwrap_or_else(PoisonError::into_inner);
+        acceptor.clone()
+    }
+}
+
+/// Wakes everyone who waits, once: the pipe's reader hangs up when its writer
+/// is gone.
+pub struct Stop {
+    reader: PipeReader,
+    writer: Mutex<Option<PipeWriter>>,
+    grace_end: OnceLock<Instant>,
+}
+
+impl Stop {
+    fn new() -> io::Result<Stop> {
+        let (reader, writer) = io::pipe()?;
+        Ok(Stop {
+            reader,
+            writer: Mutex::new(Some(writer)),
+            grace_end: OnceLock::new(),
+        })
+    }
+
+    /// To be polled: ready from the moment the server goes down.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
+    }
+
+    /// When mails in progress must be done.
+    pub fn grace_end(&self) -> Instant {
+        self.grace_end.get().copied().unwrap_or_else(Instant::now)
+    }
+
+    /// Goes down, with so much time for mails in progress.
+    pub fn begin(&self, grace: Duration) {
+        let _ = self.grace_end.set(Instant::now() + grace);
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        *writer = None;
+    }
+}
