@@ -14,7 +14,7 @@ usage: scripts/bench.sh [OPTIONS] [SCENARIO ...]
 
   --spool DIR     the directory, and so the disk, to measure on (default: an
                   ext4 in RAM where root can mount one, else target/bench)
-  --quick         under two minutes, one round, one second each
+  --quick         under two minutes: one round, half a second each
   --seconds N     length of a round (default 2)
   --rounds N      rounds of each contender, in turn (default 3)
   --json FILE     write all figures as JSON, too

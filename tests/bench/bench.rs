@@ -141,7 +141,7 @@ fn measure(matches: &Matches) -> io::Result<()> {
     let mut yard = Yard::new(mm4d, work, spool.clone(), "bench", &key);
     yard.postfix = path("postfix");
     let plan = Plan {
-        time: Duration::from_secs_f64(number("seconds", 1.0, 2.0)?),
+        time: Duration::from_secs_f64(number("seconds", 0.5, 2.0)?),
         rounds: number("rounds", 1.0, 3.0)? as usize,
         quick,
         disks: matches

@@ -518,7 +518,8 @@ impl Bench {
         let against = self.other("against")?;
         let durable = self.yard.stub("durable")?;
         let mail = Mail::new(10 * KIB);
-        for connections in CONNECTIONS {
+        let parallel: &[usize] = if self.plan.quick { &[16] } else { &CONNECTIONS };
+        for &connections in parallel {
             let mut entrants = limits();
             entrants.push((
                 "stub durable".into(),
