@@ -31,6 +31,9 @@ const READ_COMMANDS: usize = 2 * 1024;
 /// Octets of a mail read at once.
 const READ_MAIL: usize = 32 * 1024;
 
+/// How long a client that has sent a mail keeps the buffer for the next one.
+const REST: Duration = Duration::from_secs(1);
+
 /// How long the client may go on sending behind the last reply.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -167,10 +170,14 @@ impl<'s> Connection<'s> {
             }
             self.flush()?;
             let size = self.read_size();
-            if buffer.len() != size {
+            if buffer.len() < size {
                 buffer = vec![0; size];
             }
-            let received = self.stream.read(&mut buffer, self.clock())?;
+            let mut clock = self.clock();
+            if buffer.len() > size {
+                clock.deadline = clock.deadline.min(Instant::now() + REST);
+            }
+            let received = self.stream.read(&mut buffer, clock)?;
             let waited = self.stream.waited();
             match received {
                 Received::Octets(count) => {
@@ -191,6 +198,10 @@ impl<'s> Connection<'s> {
                     }
                     if self.is_too_slow(waited, 0) || Instant::now() >= self.silence_deadline() {
                         return self.hang_up(&reply::TIMEOUT_421);
+                    }
+                    // An idle client needs no room for a mail.
+                    if buffer.len() > size {
+                        buffer = vec![0; size];
                     }
                 }
             }

@@ -19,6 +19,10 @@ use crate::tls::{Plaintext, TlsSession};
 /// Octets read at once in a handshake.
 const HANDSHAKE: usize = 2 * 1024;
 
+/// Reads without a wait before them, in a row, while each fills its buffer: the
+/// next octets are there already, but the clocks must have their turn.
+const EAGER: u8 = 8;
+
 /// How long last words and a lingering close may take once the server goes down.
 const AT_STOP: Duration = Duration::from_millis(500);
 
@@ -59,6 +63,8 @@ pub struct Stream {
     tls: Option<Box<TlsSession>>,
     /// How long the last read waited for the client.
     waited: Duration,
+    /// Reads that may still go without a wait.
+    eager: u8,
 }
 
 impl Stream {
@@ -70,6 +76,7 @@ impl Stream {
             socket,
             tls,
             waited: Duration::ZERO,
+            eager: 0,
         })
     }
 
@@ -126,10 +133,10 @@ impl Stream {
                     Plaintext::Wanting => {}
                 }
             }
-            let since = Instant::now();
-            let waited = wait(&self.socket, PollFlags::IN, clock)?;
-            self.waited += since.elapsed();
-            if let Some(end) = waited.end() {
+            let waits = self.eager == 0;
+            if !waits {
+                self.eager -= 1;
+            } else if let Some(end) = self.wait(clock)? {
                 return Ok(end);
             }
             if self.tls.is_some() {
@@ -138,11 +145,26 @@ impl Stream {
                 continue;
             }
             match ready((&self.socket).read(buffer))? {
-                None => {}
+                None => self.eager = 0,
                 Some(0) => return Ok(Received::End),
-                Some(count) => return Ok(Received::Octets(count)),
+                Some(count) => {
+                    if count < buffer.len() {
+                        self.eager = 0;
+                    } else if waits {
+                        self.eager = EAGER;
+                    }
+                    return Ok(Received::Octets(count));
+                }
             }
         }
+    }
+
+    /// Waits for the client; counts how long.
+    fn wait(&mut self, clock: Clock<'_>) -> io::Result<Option<Received>> {
+        let since = Instant::now();
+        let waited = wait(&self.socket, PollFlags::IN, clock)?;
+        self.waited += since.elapsed();
+        Ok(waited.end())
     }
 
     /// Takes records, and answers what TLS itself has to answer.

@@ -93,9 +93,15 @@ impl Decoder {
                     self.state = State::Cr;
                 }
                 (State::Start | State::Dot | State::Text, _) => {
-                    let rest = input.get(at..).unwrap_or_default();
-                    at += memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
+                    at = line_end(input, at);
                     self.state = State::Text;
+                    // The usual line end, and a usual line behind it: most of
+                    // a mail goes by here.
+                    while let Some([b'\r', b'\n', next, ..]) = input.get(at..)
+                        && !matches!(next, b'.' | b'\r' | b'\n')
+                    {
+                        at = line_end(input, at + 3);
+                    }
                 }
             }
         }
@@ -156,6 +162,12 @@ impl Condemned {
         }
         false
     }
+}
+
+/// Where the next CR or LF stands, from `at` on, or where `input` ends.
+fn line_end(input: &[u8], at: usize) -> usize {
+    let rest = input.get(at..).unwrap_or_default();
+    at + memchr2(b'\r', b'\n', rest).unwrap_or(rest.len())
 }
 
 /// Takes `count` octets off the front of `input`.
