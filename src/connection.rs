@@ -357,7 +357,12 @@ impl<'s> Connection<'s> {
             .map(|(draft, sent)| (draft.commit(), sent));
         let reply = match result {
             Some((Ok(mail), sent)) => {
-                events::mail(self.peer, self.stream.tls_version(), &sent, &mail);
+                let received = events::Received {
+                    id: mail.id.as_str(),
+                    octets: mail.octets,
+                    summary: &mail.summary,
+                };
+                events::mail(self.peer, self.stream.tls_version(), &sent, &received);
                 self.session.committed(Some(mail.id.as_str()))
             }
             Some((Err(error), _)) => {

@@ -13,7 +13,6 @@ use log::{debug, error, info, warn};
 
 use crate::mm4::Summary;
 use crate::smtp::Envelope;
-use crate::spool::{Committed, SpoolError};
 
 /// The target of every line, whatever module it is about.
 const MM4D: &str = "mm4d";
@@ -60,13 +59,13 @@ pub fn started(version: &str, hostname: &str, spool: &str) {
 }
 
 /// One line per mail.
-pub fn mail(peer: SocketAddr, tls: Option<&'static str>, envelope: &Sent, mail: &Committed) {
+pub fn mail(peer: SocketAddr, tls: Option<&'static str>, envelope: &Sent, mail: &Received<'_>) {
     let Summary {
         message_type,
         transaction_id,
         message_id,
         ..
-    } = &mail.summary;
+    } = mail.summary;
     info!(
         target: MM4D,
         "mail id={} system_id={} peer={} sender={} recipients={} octets={} tls={}{}{}{}",
@@ -81,6 +80,17 @@ pub fn mail(peer: SocketAddr, tls: Option<&'static str>, envelope: &Sent, mail: 
         Field("transaction_id", transaction_id),
         Field("message_id", message_id),
     );
+}
+
+/// What the line of a mail tells of the mail itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// The id of its 250.
+    pub id: &'a str,
+    /// Octets of content, without the trace.
+    pub octets: u64,
+    /// What its header says.
+    pub summary: &'a Summary,
 }
 
 /// What the line of a mail tells of its envelope.
@@ -102,7 +112,7 @@ impl From<&Envelope> for Sent {
 }
 
 /// A mail that the spool could not take; the client is told 452.
-pub fn spool_failed(peer: SocketAddr, error: &SpoolError) {
+pub fn spool_failed(peer: SocketAddr, error: &dyn fmt::Display) {
     error!(target: MM4D, "spool failed peer={} error={}", peer.ip(), Quoted(&error.to_string()));
 }
 
