@@ -29,7 +29,7 @@ use crate::tls::Acceptor;
 /// Octets of commands read at once: what an idle client costs.
 const READ_COMMANDS: usize = 2 * 1024;
 /// Octets of a mail read at once.
-const READ_MAIL: usize = 32 * 1024;
+const READ_MAIL: usize = 64 * 1024;
 
 /// How long a client that has sent a mail keeps the buffer for the next one.
 const REST: Duration = Duration::from_secs(1);

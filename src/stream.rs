@@ -19,6 +19,9 @@ use crate::tls::{Plaintext, TlsSession};
 /// Octets read at once in a handshake.
 const HANDSHAKE: usize = 2 * 1024;
 
+/// Octets of records read at once: the largest record and a little (RFC 8446 5.2).
+const RECORDS: usize = 20 * 1024;
+
 /// Reads without a wait before them, in a row, while each fills its buffer: the
 /// next octets are there already, but the clocks must have their turn.
 const EAGER: u8 = 8;
@@ -127,7 +130,7 @@ impl Stream {
                     Plaintext::Octets(count) => return Ok(Received::Octets(count)),
                     Plaintext::End => return Ok(Received::End),
                     Plaintext::Wanting if tls.has_records() => {
-                        self.take_records(buffer.len(), clock)?;
+                        self.take_records(buffer.len().min(RECORDS), clock)?;
                         continue;
                     }
                     Plaintext::Wanting => {}
@@ -141,7 +144,7 @@ impl Stream {
             }
             if self.tls.is_some() {
                 // The end of the socket is for TLS to judge, on the next turn.
-                self.take_records(buffer.len(), clock)?;
+                self.take_records(buffer.len().min(RECORDS), clock)?;
                 continue;
             }
             match ready((&self.socket).read(buffer))? {
