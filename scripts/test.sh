@@ -27,6 +27,8 @@ main() {
         step cargo clippy --locked --all-targets -- -D warnings || true
     fi
     step cargo test --locked || true
+    # More than 100,000 random and mutated dialogues.
+    step env PROPTEST_CASES=15000 cargo test --locked --test properties || true
     step_shellcheck || true
     if step cargo build --release --locked; then
         build

@@ -5,6 +5,23 @@
 //! of it into new/, syncs the directory once, and answers each. The more wait,
 //! the fewer directory syncs a mail costs; one that waits alone is not held
 //! back for company.
+//!
+//! Measured again in place (`scripts/bench.sh disks`): files of 10 KiB a second,
+//! made durable without network or SMTP, two cores, other work beside it, so
+//! read the columns and not the digits; ext4 on a loop device.
+//!
+//! | | RAM 1 | 16 | 128 threads | disk 1 | 16 | 128 threads |
+//! | --- | --- | --- | --- | --- | --- | --- |
+//! | this: contents in parallel, names in groups | 3,983 | 11,923 | 8,631 | 1,132 | 4,675 | 9,700 |
+//! | threads rename, one syncs the directory | 4,106 | 10,260 | 7,218 | 1,138 | 5,306 | 9,368 |
+//! | everything in the writer, one by one | 4,137 | 5,177 | 5,267 | 1,175 | 1,950 | 2,145 |
+//! | writeback of a batch started, then waited for | 3,845 | 15,315 | 11,934 | 1,198 | 4,689 | 6,947 |
+//! | syncfs once a batch | 3,131 | 13,000 | 12,663 | 829 | 4,105 | 10,249 |
+//! | two syncs in every thread | 4,656 | 7,386 | 6,941 | 1,159 | 5,141 | 8,406 |
+//!
+//! What beats this in RAM does not hold on a disk: started writeback falls
+//! behind with many threads, and syncfs waits for whatever else is dirty on the
+//! file system. No other stands near the front in all six columns.
 
 use std::io;
 use std::sync::Arc;
