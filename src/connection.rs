@@ -168,7 +168,6 @@ impl<'s> Connection<'s> {
             if self.grace_end.is_some() && !self.session.is_receiving_mail() {
                 return self.hang_up(&reply::SHUTTING_DOWN_421);
             }
-            self.flush()?;
             let size = self.read_size();
             if buffer.len() < size {
                 buffer = vec![0; size];
@@ -177,7 +176,13 @@ impl<'s> Connection<'s> {
             if buffer.len() > size {
                 clock.deadline = clock.deadline.min(Instant::now() + REST);
             }
-            let received = self.stream.read(&mut buffer, clock)?;
+            let received = match self.stream.read_on(&mut buffer)? {
+                Some(received) => received,
+                None => {
+                    self.flush()?;
+                    self.stream.read(&mut buffer, clock)?
+                }
+            };
             let waited = self.stream.waited();
             match received {
                 Received::Octets(count) => {

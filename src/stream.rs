@@ -121,6 +121,36 @@ impl Stream {
         self.waited
     }
 
+    /// Reads octets that are there already, as they are behind a read that
+    /// filled its buffer. `None` when the client must be waited for, or when
+    /// the clocks must have their turn.
+    pub fn read_on(&mut self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
+        self.waited = Duration::ZERO;
+        if let Some(tls) = &mut self.tls {
+            return Ok(match tls.read(buffer)? {
+                Plaintext::Octets(count) => Some(Received::Octets(count)),
+                Plaintext::End | Plaintext::Wanting => None,
+            });
+        }
+        if self.eager == 0 {
+            return Ok(None);
+        }
+        self.eager -= 1;
+        match ready((&self.socket).read(buffer))? {
+            Some(0) => Ok(Some(Received::End)),
+            Some(count) => {
+                if count < buffer.len() {
+                    self.eager = 0;
+                }
+                Ok(Some(Received::Octets(count)))
+            }
+            None => {
+                self.eager = 0;
+                Ok(None)
+            }
+        }
+    }
+
     /// Waits for octets and reads them.
     pub fn read(&mut self, buffer: &mut [u8], clock: Clock<'_>) -> io::Result<Received> {
         self.waited = Duration::ZERO;
@@ -136,10 +166,7 @@ impl Stream {
                     Plaintext::Wanting => {}
                 }
             }
-            let waits = self.eager == 0;
-            if !waits {
-                self.eager -= 1;
-            } else if let Some(end) = self.wait(clock)? {
+            if let Some(end) = self.wait(clock)? {
                 return Ok(end);
             }
             if self.tls.is_some() {
@@ -148,14 +175,10 @@ impl Stream {
                 continue;
             }
             match ready((&self.socket).read(buffer))? {
-                None => self.eager = 0,
+                None => {}
                 Some(0) => return Ok(Received::End),
                 Some(count) => {
-                    if count < buffer.len() {
-                        self.eager = 0;
-                    } else if waits {
-                        self.eager = EAGER;
-                    }
+                    self.eager = if count == buffer.len() { EAGER } else { 0 };
                     return Ok(Received::Octets(count));
                 }
             }
