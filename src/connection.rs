@@ -16,7 +16,6 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::accounts::Accounts;
 use crate::events::{self, Sent};
 use crate::shared::Shared;
 use crate::smtp::reply::{self, Reply};
@@ -310,7 +309,7 @@ impl<'s> Connection<'s> {
                 return ControlFlow::Break(text.trim_end().to_owned().into());
             }
             Step::Verify(credentials) => {
-                let login = self.accounts().verify(&credentials);
+                let login = self.shared.accounts().verify(&credentials);
                 match &login {
                     Some(system_id) => events::login(self.peer, system_id.as_str()),
                     None => events::login_failed(self.peer, &credentials.authcid),
@@ -377,10 +376,6 @@ impl<'s> Connection<'s> {
             None => self.session.committed(None),
         };
         self.say(&reply);
-    }
-
-    fn accounts(&self) -> Arc<Accounts> {
-        self.shared.accounts()
     }
 
     fn say(&mut self, reply: &Reply) {

@@ -65,11 +65,6 @@ impl LineReader {
         }
     }
 
-    /// Whether a part of a line is waiting for the rest.
-    pub fn is_partial(&self) -> bool {
-        self.cr || self.too_long || !self.part.is_empty()
-    }
-
     fn keep(&mut self, text: &[u8]) {
         self.too_long |= self.part.len() + text.len() + 2 > MAX_LINE;
         if self.too_long {

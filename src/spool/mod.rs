@@ -207,16 +207,11 @@ pub struct Committed {
     pub id: MessageId,
     /// Octets of content, without the trace.
     pub octets: u64,
-    /// What its header says, as far as that stands in its first 32 KiB.
+    /// What its header says, as far as that stands in its first 32 KiB or more.
     pub summary: Summary,
 }
 
 impl Draft {
-    /// The id that the mail will have.
-    pub fn id(&self) -> &MessageId {
-        &self.id
-    }
-
     /// Adds octets of content. After an error the draft is of no use.
     pub fn write(&mut self, mut content: &[u8]) -> Result<(), SpoolError> {
         self.octets += content.len() as u64;
