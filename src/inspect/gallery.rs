@@ -131,15 +131,7 @@ fn title(message: &Message<'_>, out: &mut dyn Write) -> io::Result<()> {
         let text = address.map_or_else(|| "nobody".to_owned(), |address| address.short());
         format!("<b>{}</b>", escaped(&text))
     };
-    let trace = message.trace.as_ref();
-    let from = message
-        .address("From")
-        .or_else(|| Address::parse(&trace?.return_path));
-    let mut to = message.addresses("To");
-    if let (true, Some(trace)) = (to.is_empty(), trace) {
-        let paths = trace.recipients.iter();
-        to = paths.filter_map(|path| Address::parse(path)).collect();
-    }
+    let (from, to) = message.route();
     let more = match to.len() {
         0 | 1 => String::new(),
         count => format!(" and {} more", count - 1),

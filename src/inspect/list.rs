@@ -15,7 +15,7 @@ use super::json;
 use super::maildir::{self, Entry, Spool};
 use super::message::Message;
 use super::terminal::{self, Terminal, Tone};
-use crate::mm4::MessageType;
+use crate::mm4::{Address, MessageType};
 
 /// Messages shown unless `--last` says otherwise.
 pub const DEFAULT_LAST: usize = 20;
@@ -227,22 +227,9 @@ impl Row {
     }
 }
 
-/// `+972500000001 → +972500000002 +1`: where the header says nothing, the
-/// envelope does.
+/// `+972500000001 → +972500000002 (+1)`.
 fn route(message: &Message<'_>) -> String {
-    use crate::mm4::Address;
-    let trace = message.trace.as_ref();
-    let from = message
-        .address("From")
-        .or_else(|| Address::parse(&trace?.return_path));
-    let mut to = message.addresses("To");
-    if let (true, Some(trace)) = (to.is_empty(), trace) {
-        to = trace
-            .recipients
-            .iter()
-            .filter_map(|path| Address::parse(path))
-            .collect();
-    }
+    let (from, to) = message.route();
     let from = from.map_or_else(|| "-".to_owned(), |from| from.short());
     let first = to.first().map_or_else(|| "-".to_owned(), Address::short);
     match to.len() {

@@ -122,6 +122,20 @@ impl<'a> Message<'a> {
             .collect()
     }
 
+    /// From whom to whom: where the header says nothing, the envelope does.
+    pub fn route(&self) -> (Option<Address>, Vec<Address>) {
+        let trace = self.trace.as_ref();
+        let from = self
+            .address("From")
+            .or_else(|| Address::parse(&trace?.return_path));
+        let mut to = self.addresses("To");
+        if let (true, Some(trace)) = (to.is_empty(), trace) {
+            let paths = trace.recipients.iter();
+            to = paths.filter_map(|path| Address::parse(path)).collect();
+        }
+        (from, to)
+    }
+
     /// `Date`, where a parser knows it.
     pub fn date(&self) -> Option<Timestamp> {
         mm4::date(&self.header.value("Date")?)
