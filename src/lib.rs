@@ -10,25 +10,16 @@
 //! Synchronous: one thread for each listener and each client, one writer. The
 //! dialogue ([`smtp`]) is pure; the spool answers only what is on the device;
 //! everything a client can take has a limit. Imports run one way: `main`,
-//! [`server`], [`connection`], then [`smtp`] and [`spool`]; [`tls`] at the edge.
+//! [`server`], then [`smtp`] and [`spool`], then [`mm4`].
 //! [`inspect`] is the other binary's, mm4spool: it reads what the spool holds.
 //!
 //! Standards: 3GPP TS 23.140 clause 8.4 (MM4), RFC 5321 (SMTP), RFC 4954 and
 //! RFC 4616 (AUTH, PLAIN), RFC 1870 (SIZE), RFC 2920 (PIPELINING), RFC 6152
 //! (8BITMIME), RFC 8446 and RFC 5246 (TLS).
 
-pub mod accounts;
-pub mod connection;
-pub mod descriptors;
-pub mod events;
 pub mod inspect;
+pub mod log;
 pub mod mm4;
-pub mod options;
-pub mod sandbox;
 pub mod server;
-pub mod shared;
 pub mod smtp;
 pub mod spool;
-pub mod stderr;
-pub mod stream;
-pub mod tls;

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mm4d::accounts::Accounts;
-use mm4d::connection;
-use mm4d::shared::{Clocks, Shared};
+use mm4d::server::accounts::Accounts;
+use mm4d::server::connection;
+use mm4d::server::shared::{Clocks, Shared};
 use mm4d::smtp::mailbox::{forward_path, reverse_path};
 use mm4d::smtp::{Addresses, Envelope, Limits, Policy, SystemId};
 use mm4d::spool::trace::Origin;

@@ -25,7 +25,7 @@ use self::disk::{Disk, DraftFile};
 use self::id::{IdSource, MessageId};
 use self::trace::Origin;
 use self::writer::Job;
-use crate::events;
+use crate::log;
 use crate::mm4::{self, Summary};
 use crate::smtp::Envelope;
 
@@ -129,14 +129,14 @@ impl Spool {
         let free = self.disk.free().unwrap_or(u64::MAX);
         if free < needed {
             if !space.low.swap(true, Ordering::Relaxed) {
-                events::space(true, free, needed);
+                log::space(true, free, needed);
             }
             return None;
         }
         // Room for this one and not for the next is no change worth a line.
         let ample = free >= needed.saturating_add(space.reserve.max_message_size);
         if ample && space.low.swap(false, Ordering::Relaxed) {
-            events::space(false, free, needed);
+            log::space(false, free, needed);
         }
         Some(reservation)
     }
@@ -283,7 +283,7 @@ impl Drop for Draft {
             Ok(()) => {}
             // The writer had renamed it and taken it back.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => events::cannot_remove("tmp", &self.name, &error),
+            Err(error) => log::cannot_remove("tmp", &self.name, &error),
         }
     }
 }

@@ -30,7 +30,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::answer::Answer;
 use super::disk::Disk;
-use super::{SpoolError, events};
+use super::{SpoolError, log};
 
 /// Drafts that may wait for the writer; a session that finds it full waits.
 const QUEUE: usize = 1024;
@@ -93,6 +93,6 @@ fn take_back(disk: &dyn Disk, name: &str) {
     match disk.unpublish(name) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => events::cannot_remove("new", name, &error),
+        Err(error) => log::cannot_remove("new", name, &error),
     }
 }

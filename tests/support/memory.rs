@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use mm4d::options::{self, Invocation, Options};
+use mm4d::server::options::{self, Invocation, Options};
 use mm4d::smtp::{Credentials, Envelope, Policy, Session, Step, SystemId};
 
 use super::{KEY, KEY_2, SYSTEM_ID, SYSTEM_ID_2};

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::tls::{Plaintext, TlsSession};
+use crate::server::tls::{Plaintext, TlsSession};
 
 /// Octets read at once in a handshake.
 const HANDSHAKE: usize = 2 * 1024;

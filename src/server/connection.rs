@@ -16,14 +16,14 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::events::{self, Sent};
-use crate::shared::Shared;
+use crate::log::{self, Sent};
+use crate::server::shared::Shared;
+use crate::server::stream::{Clock, Received, Stream};
+use crate::server::tls::Acceptor;
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::{Session, Step};
 use crate::spool::trace::Origin;
 use crate::spool::{Draft, Reservation};
-use crate::stream::{Clock, Received, Stream};
-use crate::tls::Acceptor;
 
 /// Octets of commands read at once: what an idle client costs.
 const READ_COMMANDS: usize = 2 * 1024;
@@ -47,12 +47,12 @@ pub fn serve(
     accepted: Instant,
     shared: &Shared,
 ) {
-    events::connected(peer, acceptor.is_some());
+    log::connected(peer, acceptor.is_some());
     let why = match Connection::new(socket, peer, acceptor, accepted, shared) {
         Ok(connection) => connection.run(),
         Err(error) => error.to_string().into(),
     };
-    events::disconnected(peer, &why);
+    log::disconnected(peer, &why);
 }
 
 type Why = std::borrow::Cow<'static, str>;
@@ -129,7 +129,7 @@ impl<'s> Connection<'s> {
                 .converse()
                 .unwrap_or_else(|error| error.to_string().into()),
             Err(why) => {
-                events::handshake_failed(self.peer, &why);
+                log::handshake_failed(self.peer, &why);
                 why
             }
         };
@@ -311,8 +311,8 @@ impl<'s> Connection<'s> {
             Step::Verify(credentials) => {
                 let login = self.shared.accounts().verify(&credentials);
                 match &login {
-                    Some(system_id) => events::login(self.peer, system_id.as_str()),
-                    None => events::login_failed(self.peer, &credentials.authcid),
+                    Some(system_id) => log::login(self.peer, system_id.as_str()),
+                    None => log::login_failed(self.peer, &credentials.authcid),
                 }
                 let next = self.session.verified(login);
                 return self.perform(next);
@@ -330,7 +330,7 @@ impl<'s> Connection<'s> {
                 self.draft = match self.shared.spool.open(&envelope, origin) {
                     Ok(draft) => Some((draft, Sent::from(&envelope))),
                     Err(error) => {
-                        events::spool_failed(self.peer, &error);
+                        log::spool_failed(self.peer, &error);
                         None
                     }
                 };
@@ -342,7 +342,7 @@ impl<'s> Connection<'s> {
                 if let Some((draft, _)) = &mut self.draft
                     && let Err(error) = draft.write(content)
                 {
-                    events::spool_failed(self.peer, &error);
+                    log::spool_failed(self.peer, &error);
                     self.draft = None;
                     self.session.spool_failed();
                 }
@@ -361,16 +361,16 @@ impl<'s> Connection<'s> {
             .map(|(draft, sent)| (draft.commit(), sent));
         let reply = match result {
             Some((Ok(mail), sent)) => {
-                let received = events::Received {
+                let received = log::Received {
                     id: mail.id.as_str(),
                     octets: mail.octets,
                     summary: &mail.summary,
                 };
-                events::mail(self.peer, self.stream.tls_version(), &sent, &received);
+                log::mail(self.peer, self.stream.tls_version(), &sent, &received);
                 self.session.committed(Some(mail.id.as_str()))
             }
             Some((Err(error), _)) => {
-                events::spool_failed(self.peer, &error);
+                log::spool_failed(self.peer, &error);
                 self.session.committed(None)
             }
             None => self.session.committed(None),

@@ -3,7 +3,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::events;
+use crate::log;
 
 /// Descriptors beside those of clients and listeners: standard streams, the
 /// spool's directories and lock, pipes, a file that is being reloaded.
@@ -59,6 +59,6 @@ fn set(limit: u64) -> bool {
 /// Says in the log that drafts may run short when every client sends at once.
 pub fn warn_if_few(limit: u64, max_connections: u32, listeners: usize) {
     if limit < comfortable(max_connections, listeners) {
-        events::few_descriptors(limit, max_connections);
+        log::few_descriptors(limit, max_connections);
     }
 }

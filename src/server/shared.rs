@@ -7,10 +7,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use crate::accounts::Accounts;
+use crate::server::accounts::Accounts;
+use crate::server::tls::Acceptor;
 use crate::smtp::Policy;
 use crate::spool::Spool;
-use crate::tls::Acceptor;
 
 /// What all sessions share.
 pub struct Shared {

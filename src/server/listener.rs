@@ -1,0 +1,203 @@
+//! One listening socket: accept, admit, and turn away what is over a limit.
+//!
+//! The accept loop never ends at an error: when descriptors, memory or threads
+//! run out, the error is logged, and accept is tried again after a pause.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::connection;
+use super::options::Listen;
+use super::shared::Shared;
+use super::slots::Slots;
+use crate::log;
+use crate::smtp::reply;
+
+/// Connections that may wait in the kernel to be accepted: a thousand clients
+/// may connect at once.
+const BACKLOG: i32 = 4096;
+
+/// Stack of a client's thread in bytes; only the pages in use take memory.
+pub(super) const STACK: usize = 256 * 1024;
+
+/// How long a listener pauses after an error that needs time to pass.
+const PAUSE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
+
+/// How long clients in the backlog are sent the 421 of a shutdown.
+const TURN_AWAY: Duration = Duration::from_millis(200);
+
+/// A bound listener.
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    tls: bool,
+}
+
+impl Listener {
+    /// Binds the first address that `listen` resolves to and that can be bound.
+    pub fn bind(listen: &Listen) -> io::Result<Listener> {
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for address in (listen.host.as_str(), listen.port).to_socket_addrs()? {
+            match bind(address) {
+                Ok(socket) => {
+                    return Ok(Listener {
+                        address: socket.local_addr()?,
+                        socket,
+                        tls: listen.tls,
+                    });
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// `plain ADDR:PORT` or `tls ADDR:PORT`, with the port that was taken.
+    pub fn name(&self) -> String {
+        let kind = if self.tls { "tls" } else { "plain" };
+        format!("{kind} {}", self.address)
+    }
+
+    /// Accepts until the server goes down.
+    pub fn run(self, shared: &Arc<Shared>, slots: &Arc<Slots>) {
+        let mut failing = false;
+        loop {
+            if !wait(&[self.socket.as_fd()], shared.stop.fd(), None) {
+                return self.turn_away(slots);
+            }
+            // An error of accept may be the client's; one of the thread never is.
+            let result = match self.socket.accept() {
+                Ok((socket, peer)) => {
+                    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                    self.admit(socket, peer, shared, slots)
+                }
+                Err(error) if is_the_clients(&error) => continue,
+                Err(error) => Err(error),
+            };
+            match result {
+                Ok(()) if failing => {
+                    failing = false;
+                    log::listener_recovered(&self.name());
+                }
+                Ok(()) => {}
+                Err(error) => {
+                    if !failing {
+                        failing = true;
+                        log::listener_failing(&self.name(), &error);
+                    }
+                    if !wait(&[], shared.stop.fd(), Some(&PAUSE)) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells those who wait to be accepted that the server is going down; the
+    /// end of the listener would be a reset to them.
+    fn turn_away(&self, slots: &Arc<Slots>) {
+        // A flood has no end, and the shutdown must have one.
+        let deadline = Instant::now() + TURN_AWAY;
+        while Instant::now() < deadline
+            && let Ok((socket, _)) = self.socket.accept()
+        {
+            if !self.tls {
+                slots.refuse(socket, reply::SHUTTING_DOWN_421);
+            }
+        }
+    }
+
+    /// Gives a client its thread, or sends it away.
+    fn admit(
+        &self,
+        socket: TcpStream,
+        peer: SocketAddr,
+        shared: &Arc<Shared>,
+        slots: &Arc<Slots>,
+    ) -> io::Result<()> {
+        let accepted = Instant::now();
+        let slot = match slots.take(peer.ip()) {
+            Ok(slot) => slot,
+            Err(refusal) => {
+                if refusal.log {
+                    log::refused(peer.ip(), refusal.limit);
+                }
+                if !self.tls {
+                    slots.refuse(socket, reply::TOO_MANY_CONNECTIONS_421);
+                }
+                return Ok(());
+            }
+        };
+        let acceptor = self.tls.then(|| shared.acceptor()).flatten();
+        let shared = Arc::clone(shared);
+        thread::Builder::new()
+            .name("client".to_owned())
+            .stack_size(STACK)
+            .spawn(move || {
+                connection::serve(socket, peer, acceptor.as_ref(), accepted, &shared);
+                // The supervisor, told by the slot, may take the last of it.
+                drop(shared);
+                drop(slot);
+            })?;
+        Ok(())
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // 0.0.0.0 and [::] may both be given, with one port.
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    // A client that has gone again must not hold the listener up.
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Waits for one of `fds`, or for `timeout`; `false` when the server goes down.
+fn wait(fds: &[BorrowedFd<'_>], stop: BorrowedFd<'_>, timeout: Option<&Timespec>) -> bool {
+    let mut polled: Vec<PollFd<'_>> = std::iter::once(&stop)
+        .chain(fds)
+        .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
+        .collect();
+    // Whatever poll says of itself, the stop is looked at and accept is tried.
+    let _ = poll(&mut polled, timeout);
+    polled.first().is_none_or(|stop| stop.revents().is_empty())
+}
+
+/// Errors of accept(2) that are about one client, or about none.
+fn is_the_clients(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
+        NetworkUnreachable, PermissionDenied, TimedOut, WouldBlock,
+    };
+    matches!(
+        error.kind(),
+        WouldBlock
+            | Interrupted
+            | ConnectionAborted
+            | ConnectionReset
+            | NetworkDown
+            | NetworkUnreachable
+            | HostUnreachable
+            | PermissionDenied
+            | TimedOut
+    ) || error.raw_os_error() == Some(rustix::io::Errno::PROTO.raw_os_error())
+}
