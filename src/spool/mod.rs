@@ -10,19 +10,21 @@ pub mod answer;
 pub mod disk;
 pub mod id;
 pub mod maildir;
+pub mod space;
 pub mod trace;
 pub mod writer;
 
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::Sender;
 use jiff::Timestamp;
 
 use self::disk::{Disk, DraftFile};
 use self::id::{IdSource, MessageId};
+use self::space::Space;
+pub use self::space::{Reservation, Reserve};
 use self::trace::Origin;
 use self::writer::Job;
 use crate::log;
@@ -66,24 +68,7 @@ pub struct Spool {
     hostname: String,
     ids: IdSource,
     jobs: Sender<Job>,
-    space: Space,
-}
-
-/// How much room there must be.
-#[derive(Clone, Copy, Debug)]
-pub struct Reserve {
-    /// Octets that one mail may need.
-    pub max_message_size: u64,
-    /// Octets that stay free beside the open transactions; 0 turns the guard off.
-    pub min_free: u64,
-}
-
-/// Counts the open transactions, each of which may need a whole mail's room.
-#[derive(Debug)]
-struct Space {
-    reserve: Reserve,
-    open: AtomicU64,
-    low: AtomicBool,
+    space: Arc<Space>,
 }
 
 impl Spool {
@@ -96,49 +81,15 @@ impl Spool {
     ) -> (Spool, impl FnOnce() + Send + 'static) {
         let disk: Arc<dyn Disk> = Arc::new(disk);
         let (jobs, run) = writer::writer(Arc::clone(&disk));
+        let space = Arc::new(Space::new(Arc::clone(&disk), reserve));
         let spool = Spool {
             disk,
             hostname: hostname.to_owned(),
             ids: IdSource::new(hostname, std::process::id()),
             jobs,
-            space: Space {
-                reserve,
-                open: AtomicU64::new(0),
-                low: AtomicBool::new(false),
-            },
+            space,
         };
         (spool, run)
-    }
-
-    /// Room for one more transaction, held until it is dropped. `None` when the
-    /// file system has less free than one maximum mail for each open
-    /// transaction plus the reserve.
-    pub fn reserve(self: &Arc<Self>) -> Option<Reservation> {
-        let space = &self.space;
-        let open = space.open.fetch_add(1, Ordering::Relaxed) + 1;
-        let reservation = Reservation {
-            spool: Arc::clone(self),
-        };
-        if space.reserve.min_free == 0 {
-            return Some(reservation);
-        }
-        let needed = open
-            .saturating_mul(space.reserve.max_message_size)
-            .saturating_add(space.reserve.min_free);
-        // A file system that does not answer fails the draft, which is told.
-        let free = self.disk.free().unwrap_or(u64::MAX);
-        if free < needed {
-            if !space.low.swap(true, Ordering::Relaxed) {
-                log::space(true, free, needed);
-            }
-            return None;
-        }
-        // Room for this one and not for the next is no change worth a line.
-        let ample = free >= needed.saturating_add(space.reserve.max_message_size);
-        if ample && space.low.swap(false, Ordering::Relaxed) {
-            log::space(false, free, needed);
-        }
-        Some(reservation)
     }
 
     /// Begins the draft of a mail whose DATA is accepted now: the file is there
@@ -167,17 +118,6 @@ impl Spool {
             octets: 0,
             summary: None,
         })
-    }
-}
-
-/// Room for one transaction.
-pub struct Reservation {
-    spool: Arc<Spool>,
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.spool.space.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
