@@ -196,6 +196,11 @@ pub fn stopping(signal: &str, sessions: usize) {
     info!(target: MM4D, "stopping signal={signal} sessions={sessions}");
 }
 
+/// New connections get 421; open sessions are served for `seconds` more.
+pub fn draining(seconds: u64, sessions: usize) {
+    info!(target: MM4D, "draining seconds={seconds} sessions={sessions}");
+}
+
 /// The server is down.
 pub fn stopped(sessions: usize) {
     info!(target: MM4D, "stopped sessions={sessions}");

@@ -485,3 +485,30 @@ fn a_listener_short_of_descriptors_recovers_when_there_are_some() {
     let log = server.log();
     assert_eq!(log.matches("cannot take connections").count(), 1, "{log}");
 }
+
+#[test]
+fn a_draining_server_serves_open_sessions_and_refuses_new_ones() {
+    let mut server = Builder::new().options(["--drain", "6"]).start();
+    let mut open = Client::logged_in(&server, true);
+    server.signal("TERM");
+    server.wait_for_log("draining seconds=6 ");
+    let mut refused = Client::plain(server.plain);
+    refused.expect_exactly("421 ERROR: shutting down");
+    refused.expect_close();
+    Client::plain(server.tls).expect_close();
+    let id = open.deliver(b"accepted while draining\r\n");
+    assert!(server.names("new").contains(&format!("{id}.eml")));
+    // After the drain time, the ordinary shutdown.
+    open.expect_exactly("421 ERROR: shutting down");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_the_drain_and_the_server() {
+    let mut server = Builder::new().options(["--drain", "3600"]).start();
+    let _open = Client::logged_in(&server, false);
+    server.signal("TERM");
+    server.wait_for_log("draining seconds=3600 ");
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+}

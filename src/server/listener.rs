@@ -18,7 +18,7 @@ use super::options::Listen;
 use super::shared::Shared;
 use super::slots::Slots;
 use crate::log;
-use crate::smtp::reply;
+use crate::smtp::{Reply, reply};
 
 /// Connections that may wait in the kernel to be accepted: a thousand clients
 /// may connect at once.
@@ -111,9 +111,14 @@ impl Listener {
         while Instant::now() < deadline
             && let Ok((socket, _)) = self.socket.accept()
         {
-            if !self.tls {
-                slots.refuse(socket, reply::SHUTTING_DOWN_421);
-            }
+            self.refuse(socket, reply::SHUTTING_DOWN_421, slots);
+        }
+    }
+
+    /// Sends `reply` and closes; on a TLS listener, closes before the handshake.
+    fn refuse(&self, socket: TcpStream, reply: Reply, slots: &Arc<Slots>) {
+        if !self.tls {
+            slots.refuse(socket, reply);
         }
     }
 
@@ -126,15 +131,17 @@ impl Listener {
         slots: &Arc<Slots>,
     ) -> io::Result<()> {
         let accepted = Instant::now();
+        if shared.stop.is_draining() {
+            self.refuse(socket, reply::SHUTTING_DOWN_421, slots);
+            return Ok(());
+        }
         let slot = match slots.take(peer.ip()) {
             Ok(slot) => slot,
             Err(refusal) => {
                 if refusal.log {
                     log::refused(peer.ip(), refusal.limit);
                 }
-                if !self.tls {
-                    slots.refuse(socket, reply::TOO_MANY_CONNECTIONS_421);
-                }
+                self.refuse(socket, reply::TOO_MANY_CONNECTIONS_421, slots);
                 return Ok(());
             }
         };

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -182,26 +182,60 @@ fn announce(names: &[String]) {
 }
 
 impl Server {
-    /// Waits for signals; ends with the process's exit status.
+    /// Waits for signals and shuts down at the first SIGTERM or SIGINT.
     pub fn supervise(self, options: &Options) -> Result<(), Died> {
+        let signal = loop {
+            match self.next_event(None)? {
+                Some(Event::Signal(SIGHUP)) => self.reload(options),
+                Some(Event::Signal(signal)) => break signal,
+                _ => {}
+            }
+        };
+        if signal == SIGTERM && !self.drain(options)? {
+            // A second signal ends at once.
+            log::stopped(self.slots.taken());
+            return Ok(());
+        }
+        let name = if signal == SIGINT {
+            "SIGINT"
+        } else {
+            "SIGTERM"
+        };
+        log::stopping(name, self.slots.taken());
+        self.shut_down(options.shutdown_grace)
+    }
+
+    /// Serves open sessions for the drain time while new connections get 421.
+    /// `false` when a second signal ended it.
+    fn drain(&self, options: &Options) -> Result<bool, Died> {
+        if options.drain.is_zero() {
+            return Ok(true);
+        }
+        self.shared.stop.drain();
+        log::draining(options.drain.as_secs(), self.slots.taken());
+        let end = Instant::now() + options.drain;
         loop {
-            match self.events.recv() {
-                Ok(Event::Signal(SIGHUP)) => self.reload(options),
-                Ok(Event::Signal(signal)) => {
-                    let name = if signal == SIGINT {
-                        "SIGINT"
-                    } else {
-                        "SIGTERM"
-                    };
-                    log::stopping(name, self.slots.taken());
-                    break;
-                }
-                Ok(Event::Idle) => {}
-                Ok(Event::WorkerDied(name)) => return Err(Died(name)),
-                Err(_) => return Err(Died("supervisor")),
+            match self.next_event(Some(end))? {
+                Some(Event::Signal(SIGHUP)) => self.reload(options),
+                Some(Event::Signal(_)) => return Ok(false),
+                Some(_) => {}
+                None => return Ok(true),
             }
         }
-        self.shut_down(options.shutdown_grace)
+    }
+
+    /// The next event, or `None` at `deadline`.
+    fn next_event(&self, deadline: Option<Instant>) -> Result<Option<Event>, Died> {
+        let event = match deadline {
+            Some(deadline) => self.events.recv_deadline(deadline),
+            None => self.events.recv().map_err(Into::into),
+        };
+        match event {
+            Ok(Event::WorkerDied(name)) => Err(Died(name)),
+            Ok(event) => Ok(Some(event)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(Died("supervisor")),
+        }
     }
 
     /// The accounts are judged on their own, certificate and key together.

@@ -51,6 +51,8 @@ pub struct Options {
     pub timeout: Duration,
     /// How long a mail in progress may take to finish at a shutdown.
     pub shutdown_grace: Duration,
+    /// On SIGTERM, how long open sessions are served while new ones get 421.
+    pub drain: Duration,
     /// Octets that stay free on the spool's file system; 0 turns the guard off.
     pub min_free: u64,
     /// Octets per second that a mail must bring, averaged over a minute; 0
@@ -191,6 +193,12 @@ fn declared() -> getopts::Options {
         "for mails in progress at SIGTERM, default 30",
         "SECONDS",
     );
+    options.optopt(
+        "",
+        "drain",
+        "on SIGTERM serve open sessions this long while new ones get 421, then shut down, default 0",
+        "SECONDS",
+    );
     options.optopt("", "min-free", "room that stays free in the spool beside one maximum mail for each open transaction, 0 turns the guard off, default 67108864", "BYTES");
     options.optopt("", "min-rate", "octets per second that a mail must bring, averaged over a minute, 0 turns the floor off, default 100", "N");
     options.optflag("", "no-sandbox", "do not confine the process with Landlock");
@@ -254,6 +262,7 @@ fn meant(matches: &Matches) -> Result<Options, UsageError> {
         login_timeout: Duration::from_secs(seconds("login-timeout", 60, 1)?),
         timeout: Duration::from_secs(seconds("timeout", 300, 1)?),
         shutdown_grace: Duration::from_secs(seconds("shutdown-grace", 30, 0)?),
+        drain: Duration::from_secs(seconds("drain", 0, 0)?),
         min_free: number(matches, "min-free", 64 * 1024 * 1024, 0, i64::MAX as u64)?,
         min_rate: seconds("min-rate", 100, 0)?,
         sandbox: !matches.opt_present("no-sandbox"),
@@ -432,5 +441,6 @@ mod tests {
         assert!(run(&["-n", &longest]).is_ok());
         assert!(run(&["-n", &format!("{longest}n")]).is_err());
         assert!(run(&["--shutdown-grace", "0"]).is_ok());
+        assert!(run(&["--drain", "0"]).is_ok());
     }
 }

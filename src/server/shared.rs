@@ -4,6 +4,7 @@
 
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -93,6 +94,7 @@ pub struct Stop {
     reader: PipeReader,
     writer: Mutex<Option<PipeWriter>>,
     grace_end: OnceLock<Instant>,
+    draining: AtomicBool,
 }
 
 impl Stop {
@@ -102,12 +104,23 @@ impl Stop {
             reader,
             writer: Mutex::new(Some(writer)),
             grace_end: OnceLock::new(),
+            draining: AtomicBool::new(false),
         })
     }
 
     /// To be polled: ready from the moment the server goes down.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
+    }
+
+    /// From now on new connections get 421; open sessions continue.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Stop::drain`] was called.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// When mails in progress must be done.
