@@ -9,9 +9,7 @@ use std::time::Duration;
 use getopts::{Matches, ParsingStyle};
 
 use crate::smtp::{Addresses, Limits};
-
-/// Octets of a host name: it is part of file names, which hold 255.
-const MAX_HOSTNAME: usize = 190;
+use crate::spool::id::{MAX_SERVER_NAME, is_server_name};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -341,15 +339,11 @@ fn hostname(matches: &Matches) -> Result<String, UsageError> {
             (name, "the system's host name, which --hostname replaces,")
         }
     };
-    let fine = (1..=MAX_HOSTNAME).contains(&name.len())
-        && name
-            .bytes()
-            .all(|octet| octet.is_ascii_alphanumeric() || b"-._".contains(&octet));
-    if fine {
+    if is_server_name(&name) {
         return Ok(name);
     }
     Err(usage_error(format!(
-        "{origin} {name:?} must be 1 to {MAX_HOSTNAME} letters, digits, '-', '.' and '_'"
+        "{origin} {name:?} must be 1 to {MAX_SERVER_NAME} letters, digits, '-', '.' and '_'"
     )))
 }
 
@@ -437,7 +431,7 @@ mod tests {
             assert!(error.contains(named), "{arguments:?}: {error}");
             assert!(!error.contains('\n'), "{error}");
         }
-        let longest = "n".repeat(MAX_HOSTNAME);
+        let longest = "n".repeat(MAX_SERVER_NAME);
         assert!(run(&["-n", &longest]).is_ok());
         assert!(run(&["-n", &format!("{longest}n")]).is_err());
         assert!(run(&["--shutdown-grace", "0"]).is_ok());

@@ -65,7 +65,6 @@ impl std::error::Error for SpoolError {}
 /// The spool as the sessions see it.
 pub struct Spool {
     disk: Arc<dyn Disk>,
-    hostname: String,
     ids: IdSource,
     jobs: Sender<Job>,
     space: Arc<Space>,
@@ -84,7 +83,6 @@ impl Spool {
         let space = Arc::new(Space::new(Arc::clone(&disk), reserve));
         let spool = Spool {
             disk,
-            hostname: hostname.to_owned(),
             ids: IdSource::new(hostname, std::process::id()),
             jobs,
             space,
@@ -99,13 +97,13 @@ impl Spool {
         envelope: &Envelope,
         origin: Origin,
     ) -> Result<Draft, SpoolError> {
-        let (id, time) = self.ids.next(Timestamp::now());
+        let id = self.ids.next(Timestamp::now());
         let name = id.file_name();
         let file = self
             .disk
             .create(&name)
             .map_err(|error| SpoolError::new("make the draft", error))?;
-        let trace = trace::trace(envelope, origin, &self.hostname, &id, time);
+        let trace = trace::write(envelope, origin, &id);
         let mut buffer = Vec::with_capacity(BUFFER.max(trace.len() + HEADER));
         buffer.extend_from_slice(trace.as_bytes());
         Ok(Draft {
