@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
 
@@ -17,13 +18,18 @@ use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
 use rustls::crypto::aws_lc_rs as provider;
 #[cfg(not(feature = "post-quantum"))]
 use rustls::crypto::ring as provider;
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
 
 /// Tickets that a client gets for coming back without a full handshake.
 const TICKETS: usize = 1;
 
 /// Certificate, key and versions: what a handshake needs.
 #[derive(Clone)]
-pub struct Acceptor(Arc<ServerConfig>);
+pub struct Acceptor {
+    config: Arc<ServerConfig>,
+    not_after: Option<SystemTime>,
+}
 
 /// Why there can be no TLS.
 #[derive(Debug)]
@@ -86,6 +92,7 @@ impl Acceptor {
         let private_key = rustls_pemfile::private_key(&mut open("--key", key)?)
             .map_err(|error| wrong("--key", key, &error))?
             .ok_or_else(|| wrong("--key", key, &"no private key in it"))?;
+        let not_after = chain.first().and_then(|der| not_after(der));
         let mut config =
             ServerConfig::builder_with_provider(Arc::new(provider::default_provider()))
                 .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
@@ -97,14 +104,23 @@ impl Acceptor {
         config.send_tls13_tickets = TICKETS;
         config.ticketer =
             provider::Ticketer::new().map_err(|error| wrong("--cert", cert, &error))?;
-        Ok(Acceptor(Arc::new(config)))
+        Ok(Acceptor {
+            config: Arc::new(config),
+            not_after,
+        })
+    }
+
+    /// When the server's own certificate, the first of the chain, expires
+    /// (RFC 5280 4.1.2.5). `None` if it has a form that only rustls can read.
+    pub fn not_after(&self) -> Option<SystemTime> {
+        self.not_after
     }
 
     /// A session that waits for its ClientHello. It is large, and boxed here for
     /// no stack to hold its pages.
     #[inline(never)]
     pub fn session(&self) -> io::Result<Box<TlsSession>> {
-        ServerConnection::new(Arc::clone(&self.0))
+        ServerConnection::new(Arc::clone(&self.config))
             .map(|connection| {
                 Box::new(TlsSession {
                     connection,
@@ -114,6 +130,14 @@ impl Acceptor {
             })
             .map_err(io::Error::other)
     }
+}
+
+/// The notAfter of a certificate in DER.
+fn not_after(certificate: &[u8]) -> Option<SystemTime> {
+    let certificate = Certificate::from_der(certificate).ok()?;
+    let not_after = certificate.tbs_certificate().validity().not_after;
+    let since_1970: Duration = not_after.to_unix_duration();
+    SystemTime::UNIX_EPOCH.checked_add(since_1970)
 }
 
 /// The TLS half of one connection.
@@ -216,5 +240,37 @@ impl TlsSession {
             self.connection.write_tls(&mut socket)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn the_expiry_is_that_of_the_first_certificate_of_the_chain() {
+        // UTCTime holds years up to 2049, GeneralizedTime the others.
+        for (year, expected) in [(2031, 1_924_992_000), (2150, 5_680_281_600)] {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let mut leaf = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+            leaf.not_after = rcgen::date_time_ymd(year, 1, 1);
+            let leaf = leaf.self_signed(&key).unwrap();
+            let other_key = rcgen::KeyPair::generate().unwrap();
+            let mut other = rcgen::CertificateParams::new(Vec::new()).unwrap();
+            other.not_after = rcgen::date_time_ymd(2020, 1, 1);
+            let other = other.self_signed(&other_key).unwrap();
+
+            let directory = tempfile::tempdir().unwrap();
+            let (cert, private) = (directory.path().join("c"), directory.path().join("k"));
+            fs::write(&cert, leaf.pem() + &other.pem()).unwrap();
+            fs::write(&private, key.serialize_pem()).unwrap();
+            let acceptor = Acceptor::load(&cert, &private).unwrap();
+            assert_eq!(
+                acceptor.not_after(),
+                Some(SystemTime::UNIX_EPOCH + Duration::from_secs(expected)),
+                "{year}"
+            );
+        }
     }
 }
