@@ -6,7 +6,7 @@ use std::thread;
 
 use mm4d::log;
 use mm4d::server;
-use mm4d::server::options::{self, Invocation};
+use mm4d::server::options::{self, Invocation, OptionsError};
 use mm4d::server::stderr::Stderr;
 
 /// It cannot start, or a worker thread has died.
@@ -18,7 +18,8 @@ fn main() -> ExitCode {
     let options = match options::parse(std::env::args_os().skip(1)) {
         Ok(Invocation::Run(options)) => options,
         Ok(Invocation::Print(text)) => return print(&text),
-        Err(error) => return fail(USAGE, &error.to_string()),
+        Err(error @ OptionsError::Usage(_)) => return fail(USAGE, &error.to_string()),
+        Err(error @ OptionsError::File(_)) => return fail(FAILURE, &error.to_string()),
     };
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
         .target(env_logger::Target::Pipe(Box::new(Stderr::default())))

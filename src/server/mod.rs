@@ -6,6 +6,7 @@
 //! then empties its queue and ends.
 
 pub mod accounts;
+mod config;
 pub mod connection;
 pub mod descriptors;
 pub mod listener;
