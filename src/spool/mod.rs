@@ -11,6 +11,7 @@ pub mod disk;
 pub mod id;
 pub mod maildir;
 pub mod space;
+pub mod stats;
 pub mod trace;
 pub mod writer;
 
@@ -25,6 +26,7 @@ use self::disk::{Disk, DraftFile};
 use self::id::{IdSource, MessageId};
 use self::space::Space;
 pub use self::space::{Reservation, Reserve};
+use self::stats::Stats;
 use self::trace::Origin;
 use self::writer::Job;
 use crate::log;
@@ -68,6 +70,7 @@ pub struct Spool {
     ids: IdSource,
     jobs: Sender<Job>,
     space: Arc<Space>,
+    stats: Arc<Stats>,
 }
 
 impl Spool {
@@ -79,15 +82,22 @@ impl Spool {
         reserve: Reserve,
     ) -> (Spool, impl FnOnce() + Send + 'static) {
         let disk: Arc<dyn Disk> = Arc::new(disk);
-        let (jobs, run) = writer::writer(Arc::clone(&disk));
+        let stats = Arc::new(Stats::new(Arc::clone(&disk)));
+        let (jobs, run) = writer::writer(Arc::clone(&disk), Arc::clone(&stats));
         let space = Arc::new(Space::new(Arc::clone(&disk), reserve));
         let spool = Spool {
             disk,
             ids: IdSource::new(hostname, std::process::id()),
             jobs,
             space,
+            stats,
         };
         (spool, run)
+    }
+
+    /// What the spool counts of its own work.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
     }
 
     /// Begins the draft of a mail whose DATA is accepted now: the file is there
@@ -172,7 +182,10 @@ impl Draft {
         if let Some(file) = &mut self.file {
             // A sync that failed is never tried again: the kernel may have
             // dropped the pages it could not write and call the next one good.
-            file.sync()
+            self.spool
+                .stats
+                .content_sync
+                .time(|| file.sync())
                 .map_err(|error| SpoolError::new("sync the draft", error))?;
         }
         self.file = None;

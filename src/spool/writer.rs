@@ -30,6 +30,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::answer::Answer;
 use super::disk::Disk;
+use super::stats::Stats;
 use super::{SpoolError, log};
 
 /// Drafts that may wait for the writer; a session that finds it full waits.
@@ -48,22 +49,25 @@ pub struct Job {
 
 /// The queue, and the loop that empties it; the loop ends when the last sender
 /// is gone and the queue is empty.
-pub fn writer(disk: Arc<dyn Disk>) -> (Sender<Job>, impl FnOnce() + Send + 'static) {
+pub fn writer(
+    disk: Arc<dyn Disk>,
+    stats: Arc<Stats>,
+) -> (Sender<Job>, impl FnOnce() + Send + 'static) {
     let (sender, receiver) = bounded(QUEUE);
-    (sender, move || run(disk.as_ref(), &receiver))
+    (sender, move || run(disk.as_ref(), &receiver, &stats))
 }
 
-fn run(disk: &dyn Disk, jobs: &Receiver<Job>) {
+fn run(disk: &dyn Disk, jobs: &Receiver<Job>, stats: &Stats) {
     let mut batch = Vec::with_capacity(BATCH);
     while let Ok(first) = jobs.recv() {
         batch.push(first);
         batch.extend(jobs.try_iter().take(BATCH - 1));
-        publish(disk, &mut batch);
+        publish(disk, &mut batch, stats);
     }
 }
 
 /// Renames, syncs, answers; leaves `batch` empty.
-fn publish(disk: &dyn Disk, batch: &mut Vec<Job>) {
+fn publish(disk: &dyn Disk, batch: &mut Vec<Job>, stats: &Stats) {
     batch.retain(|job| match disk.publish(&job.name) {
         Ok(()) => true,
         Err(error) => {
@@ -75,7 +79,8 @@ fn publish(disk: &dyn Disk, batch: &mut Vec<Job>) {
     if batch.is_empty() {
         return;
     }
-    match disk.sync_new() {
+    stats.batch_size.record(batch.len() as u64);
+    match stats.directory_sync.time(|| disk.sync_new()) {
         Ok(()) => batch.drain(..).for_each(|job| job.answer.say(Ok(()))),
         Err(error) => {
             for job in batch.drain(..) {
