@@ -8,6 +8,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 use log::{debug, error, info, warn};
 
@@ -179,6 +180,16 @@ pub fn reloaded(what: &str) {
 /// A file could not be read again; the old one stays in force.
 pub fn reload_failed(what: &str, error: &dyn fmt::Display) {
     error!(target: MM4D, "reload failed, the old {what} stay in force error={}", Quoted(&error.to_string()));
+}
+
+/// The metrics file could not be written; the server goes on.
+pub fn metrics_failed(path: &Path, error: &io::Error) {
+    warn!(target: MM4D, "cannot write the metrics file={} error={}", Quoted(&path.to_string_lossy()), Quoted(&error.to_string()));
+}
+
+/// The metrics file is written again.
+pub fn metrics_recovered(path: &Path) {
+    info!(target: MM4D, "writes the metrics again file={}", Quoted(&path.to_string_lossy()));
 }
 
 /// What the sandbox confines the process to.

@@ -136,6 +136,11 @@ impl Accounts {
         })
     }
 
+    /// The accounts' names, in no order.
+    pub fn ids(&self) -> impl Iterator<Item = &SystemId> {
+        self.by_id.keys()
+    }
+
     /// The account that `credentials` are right for. Takes as long for an
     /// unknown id as for a wrong key.
     pub fn verify(&self, credentials: &Credentials) -> Option<SystemId> {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::log::{self, Sent};
+use crate::server::metrics::AccountMetrics;
 use crate::server::shared::Shared;
 use crate::server::stream::{Clock, Received, Stream};
 use crate::server::tls::Acceptor;
@@ -48,6 +49,7 @@ pub fn serve(
     shared: &Shared,
 ) {
     log::connected(peer, acceptor.is_some());
+    let _open = shared.metrics.connected(acceptor.is_some());
     let why = match Connection::new(socket, peer, acceptor, accepted, shared) {
         Ok(connection) => connection.run(),
         Err(error) => error.to_string().into(),
@@ -62,6 +64,8 @@ struct Connection<'s> {
     peer: SocketAddr,
     stream: Stream,
     session: Session,
+    /// Counts the messages of the account that has logged in.
+    account: Option<AccountMetrics>,
     /// What is to be said before the next wait.
     replies: Vec<u8>,
     /// The mail on its way in, and what its log line tells of the envelope.
@@ -111,6 +115,7 @@ impl<'s> Connection<'s> {
         Ok(Connection {
             stream: Stream::new(socket, tls)?,
             session: Session::new(Arc::clone(&shared.policy)),
+            account: None,
             shared,
             peer,
             replies: Vec::new(),
@@ -310,8 +315,12 @@ impl<'s> Connection<'s> {
             }
             Step::Verify(credentials) => {
                 let login = self.shared.accounts().verify(&credentials);
+                self.shared.metrics.login(login.is_some());
                 match &login {
-                    Some(system_id) => log::login(self.peer, system_id.as_str()),
+                    Some(system_id) => {
+                        log::login(self.peer, system_id.as_str());
+                        self.account = Some(self.shared.metrics.account(system_id));
+                    }
                     None => log::login_failed(self.peer, &credentials.authcid),
                 }
                 let next = self.session.verified(login);
@@ -367,6 +376,9 @@ impl<'s> Connection<'s> {
                     summary: &mail.summary,
                 };
                 log::mail(self.peer, self.stream.tls_version(), &sent, &received);
+                if let Some(account) = &self.account {
+                    account.accepted(mail.octets);
+                }
                 self.session.committed(Some(mail.id.as_str()))
             }
             Some((Err(error), _)) => {
@@ -379,6 +391,7 @@ impl<'s> Connection<'s> {
     }
 
     fn say(&mut self, reply: &Reply) {
+        self.shared.metrics.replied(reply);
         self.replies.extend_from_slice(reply.as_bytes());
     }
 

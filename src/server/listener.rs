@@ -73,7 +73,7 @@ impl Listener {
         let mut failing = false;
         loop {
             if !wait(&[self.socket.as_fd()], shared.stop.fd(), None) {
-                return self.turn_away(slots);
+                return self.turn_away(shared, slots);
             }
             // An error of accept may be the client's; one of the thread never is.
             let result = match self.socket.accept() {
@@ -105,19 +105,20 @@ impl Listener {
 
     /// Tells those who wait to be accepted that the server is going down; the
     /// end of the listener would be a reset to them.
-    fn turn_away(&self, slots: &Arc<Slots>) {
+    fn turn_away(&self, shared: &Shared, slots: &Arc<Slots>) {
         // A flood has no end, and the shutdown must have one.
         let deadline = Instant::now() + TURN_AWAY;
         while Instant::now() < deadline
             && let Ok((socket, _)) = self.socket.accept()
         {
-            self.refuse(socket, reply::SHUTTING_DOWN_421, slots);
+            self.refuse(socket, reply::SHUTTING_DOWN_421, shared, slots);
         }
     }
 
     /// Sends `reply` and closes; on a TLS listener, closes before the handshake.
-    fn refuse(&self, socket: TcpStream, reply: Reply, slots: &Arc<Slots>) {
+    fn refuse(&self, socket: TcpStream, reply: Reply, shared: &Shared, slots: &Arc<Slots>) {
         if !self.tls {
+            shared.metrics.replied(&reply);
             slots.refuse(socket, reply);
         }
     }
@@ -132,16 +133,17 @@ impl Listener {
     ) -> io::Result<()> {
         let accepted = Instant::now();
         if shared.stop.is_draining() {
-            self.refuse(socket, reply::SHUTTING_DOWN_421, slots);
+            self.refuse(socket, reply::SHUTTING_DOWN_421, shared, slots);
             return Ok(());
         }
         let slot = match slots.take(peer.ip()) {
             Ok(slot) => slot,
             Err(refusal) => {
+                shared.metrics.refused(refusal.limit);
                 if refusal.log {
                     log::refused(peer.ip(), refusal.limit);
                 }
-                self.refuse(socket, reply::TOO_MANY_CONNECTIONS_421, slots);
+                self.refuse(socket, reply::TOO_MANY_CONNECTIONS_421, shared, slots);
                 return Ok(());
             }
         };

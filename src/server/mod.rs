@@ -10,6 +10,7 @@ mod config;
 pub mod connection;
 pub mod descriptors;
 pub mod listener;
+pub mod metrics;
 pub mod options;
 pub mod sandbox;
 pub mod shared;
@@ -30,6 +31,7 @@ use signal_hook::iterator::Signals;
 
 use self::accounts::Accounts;
 use self::listener::Listener;
+use self::metrics::Exporter;
 use self::options::{Listen, Options};
 use self::shared::{Clocks, Shared};
 use self::slots::Slots;
@@ -61,6 +63,7 @@ pub struct Server {
     events: Receiver<Event>,
     writer: JoinHandle<()>,
     listeners: Vec<JoinHandle<()>>,
+    exporter: Option<Exporter>,
 }
 
 /// Brings the server up; says in one line what is wrong where it cannot.
@@ -87,6 +90,7 @@ pub fn start(options: &Options) -> Result<Server, String> {
         log::sandbox(&sandbox::confine(
             &options.spool,
             &configuration.map(|path| path.as_path()),
+            options.metrics_file.as_deref(),
         ));
     }
     let (sender, events) = unbounded();
@@ -108,6 +112,15 @@ pub fn start(options: &Options) -> Result<Server, String> {
     let shared = Shared::new(policy, Arc::new(spool), clocks, accounts, acceptor)
         .map_err(|error| format!("cannot make a pipe: {error}; raise the limit of open files"))?;
     let shared = Arc::new(shared);
+    shared
+        .metrics
+        .set_limits(options.max_connections, options.min_free);
+    let exporter = options
+        .metrics_file
+        .as_ref()
+        .map(|path| Exporter::start(path, Arc::clone(&shared.metrics), sender.clone()))
+        .transpose()
+        .map_err(|error| say(&error))?;
     let slots = Slots::new(
         options.max_connections,
         options.max_connections_per_ip,
@@ -144,6 +157,7 @@ pub fn start(options: &Options) -> Result<Server, String> {
         events,
         writer,
         listeners,
+        exporter,
     })
 }
 
@@ -281,6 +295,7 @@ impl Server {
             events,
             writer,
             listeners,
+            exporter,
         } = self;
         shared.stop.begin(grace);
         let deadline = Instant::now() + grace + LAST_REPLIES;
@@ -304,6 +319,8 @@ impl Server {
                 return Err(Died("writer"));
             }
         }
+        // The last metrics, when everything they count is done.
+        drop(exporter);
         Ok(())
     }
 }

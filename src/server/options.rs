@@ -145,6 +145,11 @@ const TABLE: &[Declared] = &[
     ),
     option("no-sandbox", "", "do not confine the process"),
     option(
+        "metrics-file",
+        "FILE",
+        "write metrics here for Prometheus, every 15 seconds",
+    ),
+    option(
         "config",
         "FILE",
         "more options, one per line, without dashes",
@@ -214,6 +219,8 @@ pub struct Options {
     pub min_rate: u64,
     /// Whether the process confines itself.
     pub sandbox: bool,
+    /// The file that receives the metrics.
+    pub metrics_file: Option<PathBuf>,
 }
 
 /// What kind of listener, and where.
@@ -547,6 +554,10 @@ fn options(values: &Values) -> Result<Options, OptionsError> {
         min_free: values.number("min-free", 64 * 1024 * 1024, 0..=largest)?,
         min_rate: values.number("min-rate", 100, 0..=u32::MAX.into())?,
         sandbox: !values.is_given("no-sandbox"),
+        metrics_file: values
+            .is_given("metrics-file")
+            .then(|| values.path("metrics-file", ""))
+            .transpose()?,
     })
 }
 

@@ -13,15 +13,15 @@ use std::path::Path;
 
 /// Confines the process, threads started from now on included. Says what it
 /// got, for the log.
-pub fn confine(spool: &Path, configuration: &[&Path]) -> String {
+pub fn confine(spool: &Path, configuration: &[&Path], metrics: Option<&Path>) -> String {
     #[cfg(target_os = "linux")]
-    return match linux::confine(spool, configuration) {
+    return match linux::confine(spool, configuration, metrics) {
         Ok(state) => state,
         Err(error) => format!("off, the kernel does not offer it: {error}"),
     };
     #[cfg(not(target_os = "linux"))]
     {
-        let _ = (spool, configuration);
+        let _ = (spool, configuration, metrics);
         "off, there is none for this system".to_owned()
     }
 }
@@ -35,7 +35,11 @@ mod linux {
         PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
     };
 
-    pub fn confine(spool: &Path, configuration: &[&Path]) -> Result<String, RulesetError> {
+    pub fn confine(
+        spool: &Path,
+        configuration: &[&Path],
+        metrics: Option<&Path>,
+    ) -> Result<String, RulesetError> {
         let abi = ABI::V6;
         let mut ruleset = Ruleset::default()
             // Without this right a rename from tmp/ to new/ is always refused.
@@ -59,6 +63,11 @@ mod linux {
                 ruleset = ruleset.add_rule(PathBeneath::new(directory, access))?;
             }
         }
+        // The metrics file is replaced by rename in its directory.
+        if let Some(directory) = metrics.and_then(|file| PathFd::new(parent(file)).ok()) {
+            let access = AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::RemoveFile;
+            ruleset = ruleset.add_rule(PathBeneath::new(directory, access))?;
+        }
         let read = AccessFs::ReadFile | AccessFs::ReadDir;
         for directory in configuration.iter().flat_map(|file| directories(file)) {
             if let Ok(directory) = PathFd::new(directory) {
@@ -77,8 +86,9 @@ mod linux {
             }
             _ => "no Landlock".to_owned(),
         };
+        let also = metrics.map_or("", |_| " and its metrics");
         Ok(format!(
-            "{enforced}, {kernel}: reads its configuration, writes its spool"
+            "{enforced}, {kernel}: reads its configuration, writes its spool{also}"
         ))
     }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use crate::server::accounts::Accounts;
+use crate::server::metrics::Metrics;
 use crate::server::tls::Acceptor;
 use crate::smtp::Policy;
 use crate::spool::Spool;
@@ -19,6 +20,8 @@ pub struct Shared {
     pub policy: Arc<Policy>,
     /// Where mails go.
     pub spool: Arc<Spool>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// What a client may take.
     pub clocks: Clocks,
     /// Rings when the server goes down.
@@ -47,9 +50,13 @@ impl Shared {
         accounts: Accounts,
         acceptor: Option<Acceptor>,
     ) -> io::Result<Shared> {
+        let metrics = Metrics::new(Arc::clone(spool.stats()));
+        metrics.set_accounts(accounts.ids());
+        metrics.set_certificate(acceptor.as_ref().and_then(Acceptor::not_after));
         Ok(Shared {
             policy: Arc::new(policy),
             spool,
+            metrics: Arc::new(metrics),
             clocks,
             stop: Stop::new()?,
             accounts: RwLock::new(Arc::new(accounts)),
@@ -65,6 +72,7 @@ impl Shared {
 
     /// Puts new accounts in force; what was remembered of logins goes.
     pub fn set_accounts(&self, new: Accounts) {
+        self.metrics.set_accounts(new.ids());
         let mut accounts = self
             .accounts
             .write()
@@ -74,6 +82,7 @@ impl Shared {
 
     /// Puts a new certificate in force for handshakes to come.
     pub fn set_acceptor(&self, new: Acceptor) {
+        self.metrics.set_certificate(new.not_after());
         let mut acceptor = self
             .acceptor
             .write()

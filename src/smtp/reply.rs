@@ -5,6 +5,7 @@
 //! the greeting and the EHLO lines are ours.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// One whole reply, its lines ended by CRLF (RFC 5321 4.2).
@@ -36,6 +37,8 @@ impl fmt::Debug for Reply {
 macro_rules! replies {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
         $($(#[$doc])* pub const $name: Reply = Reply(Cow::Borrowed(concat!($text, "\r\n")));)*
+        /// Every reply that never varies.
+        const UNVARYING: &[Reply] = &[$($name),*];
     };
 }
 
@@ -174,6 +177,12 @@ pub fn ehlo_250(hostname: &str, client: &str, max_message_size: u64) -> Reply {
 /// The mail is durable under this id.
 pub fn queued_250(id: &str) -> Reply {
     Reply(Cow::Owned(format!("250 queued as <{id}>\r\n")))
+}
+
+/// The code of every reply there is.
+pub fn codes() -> BTreeSet<u16> {
+    let varying = [banner_220(""), queued_250("")];
+    UNVARYING.iter().chain(&varying).map(Reply::code).collect()
 }
 
 #[cfg(test)]
