@@ -19,11 +19,14 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use mm4d::inspect::check::{self, Profile};
-use mm4d::inspect::maildir::Spool;
 use mm4d::inspect::message::Message;
-use mm4d::inspect::respond::{self, Answer};
-use mm4d::inspect::terminal::Terminal;
-use mm4d::inspect::{extract, gallery, json, show};
+use mm4d::inspect::output::html::Page;
+use mm4d::inspect::output::terminal::Terminal;
+use mm4d::inspect::output::view::sha256;
+use mm4d::inspect::output::{files, json, text};
+use mm4d::inspect::response::{self, Answer};
+use mm4d::inspect::store::Store;
+use mm4d::mm4::RequestStatus;
 use proptest::prelude::*;
 use serde_json::Value;
 use support::{Client, Server, wait_for};
@@ -204,7 +207,7 @@ fn a_wrong_command_line_exits_2_with_one_line_that_helps() {
     ] {
         let text = refused(2, arguments);
         assert!(text.contains(wanted), "{text}");
-        assert!(text.contains("--help") || text.contains("--type"), "{text}");
+        assert!(text.contains("--help"), "{text}");
     }
 }
 
@@ -594,7 +597,7 @@ fn parts_are_extracted_as_they_were_before_they_were_encoded() {
         let octets = fs::read(line).unwrap();
         assert_eq!(
             at(&found, &format!("/parts/{index}/sha256")),
-            &json::sha256(&octets)
+            &sha256(&octets)
         );
     }
     let again = said(&["extract", "--part", "2", "--to", to, place.path(), "000002"]);
@@ -821,7 +824,7 @@ fn a_profile_limits_size_parts_recipients_subject_and_types() {
     };
     let found = text("000002");
     for wanted in [
-        "over-limit: 11385 octets, 1145 over the limit of 10240",
+        "over-limit: 11385 bytes, 1145 over the limit of 10240",
         "over-limit: 4 parts, 1 over the limit of 3",
         "over-limit: 14 characters of subject, 4 over the limit of 10",
         "type-not-allowed: part 4: the profile does not allow audio/wav",
@@ -1119,42 +1122,34 @@ fn do_everything(mail: &[u8]) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("mail.eml");
     fs::write(&path, mail).unwrap();
-    let spool = Spool::open(&path).unwrap();
-    let entries = spool.entries().unwrap();
-    let file = spool.read(&entries[0]).unwrap();
+    let store = Store::open(&path).unwrap();
+    let entries = store.entries().unwrap();
+    let file = store.read(&entries[0]).unwrap();
     let message = Message::read(&entries[0], &file);
     let mut out = Vec::new();
-    show::print(&message, &Terminal::in_colour(), &mut out).unwrap();
-    let object: Value = serde_json::from_str(&json::message(&message).to_string()).unwrap();
-    assert!(object.is_object());
-    gallery::write(
-        &spool,
-        &entries,
-        "x",
-        1,
-        "2022-01-26T00:17:43Z".parse().unwrap(),
-        &mut out,
-    )
-    .unwrap();
+    text::write(&message, &Terminal::in_colour(), &mut out).unwrap();
+    let now = "2022-01-26T00:17:43Z".parse().unwrap();
+    Page::prepare(&store, entries.clone(), 1)
+        .write(&store, "x", now, &mut out)
+        .unwrap();
     assert!(String::from_utf8(out).is_ok());
+    let mut out = Vec::new();
+    json::write(&message, &mut out).unwrap();
+    let object: Value = serde_json::from_slice(&out).unwrap();
+    assert!(object.is_object());
     check::findings(&message, &Profile::default());
     let to = dir.path().join("to");
-    let written = extract::extract(&message, None, &to).unwrap();
+    let written = files::extract(&message, None, &to).unwrap();
     assert_eq!(written.len(), fs::read_dir(&to).unwrap().count());
     // mail.eml and to/: nothing was written elsewhere.
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     for force in [false, true] {
         let answer = Answer {
-            status: "Ok".to_owned(),
+            status: RequestStatus::Ok,
             text: None,
             force,
         };
-        let _ = respond::compose(
-            &message,
-            &answer,
-            "2022-01-26T00:17:43Z".parse().unwrap(),
-            1,
-        );
+        let _ = response::compose(&message, &answer, now, 1);
     }
 }
 

@@ -2,105 +2,97 @@
 //! say, which parts it has and in which order they are shown.
 //!
 //! Reading never fails; what is missing is `None`, what is wrong is found by
-//! [`super::check`]. Limits are those of [`super::header`], [`super::mime`] and
-//! [`super::smil`].
+//! [`super::check`]. Limits are those of [`super::mime`] and [`super::smil`].
 
-use std::borrow::Cow;
 use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::header::{Header, line_at};
-use super::maildir::{Entry, Octets};
-use super::mime::{self, Fault, Part};
-use super::smil::{self, Presentation};
+use super::finding::Finding;
+use super::mime::header::{Field, Header};
+use super::mime::{self, Part};
+use super::smil::{self, Names, Presentation};
+use super::store::{Entry, RawMessage};
+use crate::mm4::fields::yes;
 use crate::mm4::{self, Address, MessageType};
+use crate::spool::trace::Trace;
 
 /// A message, read.
 #[derive(Debug)]
 pub struct Message<'a> {
-    /// The name it goes by in the spool.
+    /// Its id in the spool.
     pub id: &'a str,
     /// The file it was read from.
     pub path: &'a Path,
-    /// When it came: by its id, else by the file's time.
+    /// When it was received: by its id, else by the file's time.
     pub time: Option<Timestamp>,
     /// What mm4d wrote above it; `None` for a mail that mm4d did not write.
     pub trace: Option<Trace>,
+    /// Bytes of the trace, 0 without one.
+    pub trace_length: usize,
     /// The header block, the trace included.
     pub header: Header<'a>,
-    /// The octets as they lie in the file, the trace included.
-    pub octets: &'a [u8],
-    /// Octets of the mail as SMTP counts them (RFC 1870): line ends are CRLF,
+    /// The bytes as they are in the file, the trace included.
+    pub bytes: &'a [u8],
+    /// Bytes of the mail as SMTP counts them (RFC 1870): line ends are CRLF,
     /// the trace is not counted.
     pub size: u64,
     /// The file is longer than what is read of it.
     pub truncated: bool,
+    /// The permission bits of the file.
+    pub mode: u32,
     /// The parts in their order, containers included.
     pub parts: Vec<Part<'a>>,
     /// What is wrong with the structure.
-    pub faults: Vec<Fault>,
+    pub structure: Vec<Finding>,
     /// The number of the part that is the presentation, and what it says.
     pub presentation: Option<(usize, Presentation)>,
 }
 
-/// The lines that mm4d writes above a mail.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trace {
-    /// The path of MAIL FROM as written, `<>` included.
-    pub return_path: String,
-    /// The paths of RCPT TO as written, in order.
-    pub recipients: Vec<String>,
-    /// The account that sent it.
-    pub system_id: String,
-    /// The name that the client gave in EHLO.
-    pub client: Option<String>,
-    /// The address that it came from, in brackets.
-    pub peer: Option<String>,
-    /// The name of the server.
-    pub server: Option<String>,
-    /// `ESMTPA` or, over TLS, `ESMTPSA` (RFC 3848).
-    pub protocol: Option<String>,
-    /// When DATA was accepted.
-    pub date: Option<Timestamp>,
-    /// Octets of the trace.
-    pub octets: usize,
-}
-
 impl<'a> Message<'a> {
     /// Reads a whole message.
-    pub fn read(entry: &'a Entry, file: &'a Octets) -> Message<'a> {
-        let mut message = Self::read_header(entry, file);
-        let body = file.octets.get(message.header.octets..).unwrap_or_default();
-        (message.parts, message.faults) = mime::parts(&message.header, body);
+    pub fn read(entry: &'a Entry, raw: &'a RawMessage) -> Message<'a> {
+        let mut message = Self::read_header(entry, raw);
+        let body = raw.bytes.get(message.header.length..).unwrap_or_default();
+        (message.parts, message.structure) = mime::parts(&message.header, body);
         message.presentation = presentation(&message.parts);
         message
     }
 
-    /// Reads its header block alone: `file` may end after it.
-    pub fn read_header(entry: &'a Entry, file: &'a Octets) -> Message<'a> {
-        let header = Header::parse(&file.octets);
-        let trace = trace(&header, &file.octets);
-        let above = trace.as_ref().map_or(0, |trace| trace.octets as u64);
-        let read = file.octets.len() as u64;
+    /// Reads its header block alone: `raw` may end after it.
+    pub fn read_header(entry: &'a Entry, raw: &'a RawMessage) -> Message<'a> {
+        let (trace, trace_length) = match Trace::parse(&raw.bytes) {
+            Some((trace, length)) => (Some(trace), length),
+            None => (None, 0),
+        };
+        let size = raw.file_size + bare_line_feeds(&raw.bytes);
         Message {
             id: &entry.id,
-            path: &file.path,
+            path: &raw.path,
             time: entry.time,
-            size: (file.file_size + bare_line_feeds(&file.octets)).saturating_sub(above),
-            truncated: file.file_size > read,
-            octets: &file.octets,
+            size: size.saturating_sub(trace_length as u64),
+            truncated: raw.file_size > raw.bytes.len() as u64,
+            mode: raw.mode,
+            bytes: &raw.bytes,
             trace,
-            header,
+            trace_length,
+            header: Header::parse(&raw.bytes),
             parts: Vec::new(),
-            faults: Vec::new(),
+            structure: Vec::new(),
             presentation: None,
         }
     }
 
     /// The account that sent it, by the trace.
     pub fn account(&self) -> Option<&str> {
-        self.trace.as_ref().map(|trace| trace.system_id.as_str())
+        let trace = self.trace.as_ref()?;
+        Some(trace.envelope.system_id.as_str())
+    }
+
+    /// The fields of the mail itself, without those of the trace.
+    pub fn fields(&self) -> impl Iterator<Item = &Field<'a>> {
+        let fields = self.header.fields.iter();
+        fields.filter(|field| field.start() >= self.trace_length)
     }
 
     /// Which of the six messages it is, if it is one.
@@ -124,19 +116,32 @@ impl<'a> Message<'a> {
 
     /// From whom to whom: where the header says nothing, the envelope does.
     pub fn route(&self) -> (Option<Address>, Vec<Address>) {
-        let trace = self.trace.as_ref();
-        let from = self
-            .address("From")
-            .or_else(|| Address::parse(&trace?.return_path));
-        let mut to = self.addresses("To");
-        if let (true, Some(trace)) = (to.is_empty(), trace) {
-            let paths = trace.recipients.iter();
-            to = paths.filter_map(|path| Address::parse(path)).collect();
-        }
+        let from = self.address("From").or_else(|| self.envelope_from());
+        let to = match self.addresses("To") {
+            none if none.is_empty() => self.envelope_to(),
+            to => to,
+        };
         (from, to)
     }
 
-    /// `Date`, where a parser knows it.
+    /// The path of MAIL FROM; `None` for `<>`.
+    pub fn envelope_from(&self) -> Option<Address> {
+        let trace = self.trace.as_ref()?;
+        Address::parse(&trace.envelope.reverse_path.to_string())
+    }
+
+    /// The paths of RCPT TO, in order.
+    pub fn envelope_to(&self) -> Vec<Address> {
+        let paths = self
+            .trace
+            .iter()
+            .flat_map(|trace| &trace.envelope.forward_paths);
+        paths
+            .filter_map(|path| Address::parse(&path.to_string()))
+            .collect()
+    }
+
+    /// `Date`, if a parser understands it.
     pub fn date(&self) -> Option<Timestamp> {
         mm4::date(&self.header.value("Date")?)
     }
@@ -144,12 +149,12 @@ impl<'a> Message<'a> {
     /// When it expires; seconds count from its date, else from its arrival.
     pub fn expiry(&self) -> Option<Timestamp> {
         let sent = self.date().or(self.time);
-        mm4::expiry(&self.header.value("X-Mms-Expiry")?, sent)
+        mm4::date::expiry(&self.header.value("X-Mms-Expiry")?, sent)
     }
 
     /// What a Yes/No field says.
     pub fn yes(&self, name: &str) -> Option<bool> {
-        mm4::yes(&self.header.value(name)?)
+        yes(&self.header.value(name)?)
     }
 
     /// An id without its quotes.
@@ -166,7 +171,7 @@ impl<'a> Message<'a> {
             .find_map(|name| Some((name, self.header.raw_value(name)?)))
     }
 
-    /// The parts that are no container.
+    /// The parts that are not containers.
     pub fn leaves(&self) -> impl Iterator<Item = &Part<'a>> {
         self.parts.iter().filter(|part| part.number.is_some())
     }
@@ -202,7 +207,7 @@ impl<'a> Message<'a> {
 pub fn start<'m>(parts: &'m [Part<'_>]) -> Option<(&'m str, Option<usize>)> {
     let start = parts.iter().find_map(|part| part.params.get("start"))?;
     let start = start.trim();
-    (!start.is_empty()).then(|| (start, smil::resolve(start, parts)))
+    (!start.is_empty()).then(|| (start, Names::of(parts).resolve(start)))
 }
 
 /// The presentation is what `Start` names, if that is SMIL, else the first
@@ -213,79 +218,29 @@ fn presentation(parts: &[Part<'_>]) -> Option<(usize, Presentation)> {
         .iter()
         .filter(|part| part.number.is_some() && part.is_smil())
         .min_by_key(|part| part.number != named)?;
-    let octets = smil.decode().octets;
-    Some((smil.number?, smil::read(&smil.text(&octets), parts)))
+    let bytes = smil.decode().bytes;
+    Some((smil.number?, smil::read(&smil.text(&bytes), parts)))
 }
 
-/// The trace, if the block begins with exactly what mm4d writes; a client may
-/// write the same fields further down, and they count for nothing there.
-fn trace(header: &Header<'_>, octets: &[u8]) -> Option<Trace> {
-    let mut fields = header.fields.iter();
-    let first = fields.next().filter(|field| field.is("Return-Path"))?;
-    let mut recipients = Vec::new();
-    let system_id = loop {
-        let field = fields.next()?;
-        if field.is("X-Envelope-To") {
-            recipients.push(field.raw_value());
-        } else if field.is("X-MM4-System-ID") {
-            break field.raw_value();
-        } else {
-            return None;
-        }
-    };
-    let received = fields.next().filter(|field| field.is("Received"))?;
-    // Two lines: a mail that begins with a blank must not seem part of them.
-    let one = line_at(octets, received.start());
-    let two = line_at(octets, received.start() + one.len());
-    let lines = String::from_utf8_lossy(one) + String::from_utf8_lossy(two);
-    let (words, date) = lines.rsplit_once(';')?;
-    if first.start() != 0 || !words.contains(" (mm4d) with ") {
-        return None;
-    }
-    // By their places: a client may call itself `by`.
-    let words: Vec<&str> = words.split_whitespace().collect();
-    let word = |at: usize| words.get(at).map(|&word| word.to_owned());
-    Some(Trace {
-        return_path: first.raw_value(),
-        recipients,
-        system_id,
-        client: word(2),
-        peer: word(3).map(|peer| peer.trim_matches(['(', ')']).to_owned()),
-        server: word(5),
-        protocol: word(8),
-        date: mm4::date(date),
-        octets: received.start() + one.len() + two.len(),
-    })
-}
-
-fn bare_line_feeds(octets: &[u8]) -> u64 {
-    let crlf = memchr::memmem::find_iter(octets, b"\r\n").count();
-    (memchr::memchr_iter(b'\n', octets).count() - crlf) as u64
-}
-
-/// A text to be read by a person: line ends are LF, none at the end.
-pub fn readable(text: &str) -> Cow<'_, str> {
-    let text = text.trim_end();
-    if text.contains('\r') {
-        return text.replace("\r\n", "\n").replace('\r', "\n").into();
-    }
-    text.into()
+fn bare_line_feeds(bytes: &[u8]) -> u64 {
+    let crlf = memchr::memmem::find_iter(bytes, b"\r\n").count();
+    (memchr::memchr_iter(b'\n', bytes).count() - crlf) as u64
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::inspect::maildir;
 
     /// An entry and a file, as if read from a spool.
-    pub(crate) fn given(mail: &[u8]) -> (Entry, Octets) {
+    pub(crate) fn given(mail: &[u8]) -> (Entry, RawMessage) {
         let path = Path::new("spool/new/20220125T221744.000001Z-7-000001@mm4.example.com.eml");
-        let file = Octets {
+        let file = RawMessage {
             path: path.to_owned(),
-            octets: mail.to_vec(),
+            bytes: mail.to_vec(),
             file_size: mail.len() as u64,
+            mode: 0o640,
         };
-        (maildir::entry_of(path), file)
+        (Entry::at(path), file)
     }
 
     pub(crate) const TRACE: &str = "Return-Path: <+972500000001/TYPE=PLMN@mms.example.net>\r\n\
@@ -296,34 +251,18 @@ pub(crate) mod tests {
         id 20220125T221744.000001Z-7-000001@mm4.example.com; Tue, 25 Jan 2022 22:17:44 +0000\r\n";
 
     #[test]
-    fn the_trace_is_read_and_not_counted() {
+    fn the_trace_is_parsed_and_not_counted() {
         let mail = "To: +972500000002/TYPE=PLMN\r\n\r\nhi\r\n";
         let octets = format!("{TRACE}{mail}");
         let (entry, file) = given(octets.as_bytes());
         let message = Message::read(&entry, &file);
         assert_eq!(message.size, mail.len() as u64);
-        let trace = message.trace.unwrap();
-        assert_eq!(trace.system_id, "carrier");
-        assert_eq!(trace.recipients.len(), 2);
-        assert_eq!(trace.client.as_deref(), Some("mms.example.net"));
-        assert_eq!(trace.peer.as_deref(), Some("[192.0.2.1]"));
-        assert_eq!(trace.server.as_deref(), Some("mm4.example.com"));
-        assert_eq!(trace.protocol.as_deref(), Some("ESMTPSA"));
-        assert_eq!(
-            trace.date,
-            message
-                .time
-                .map(|time| time.round(jiff::Unit::Second).unwrap())
-        );
-    }
-
-    #[test]
-    fn a_client_may_call_itself_what_it_likes() {
-        let octets = TRACE.replace("from mms.example.net", "from by");
-        let (entry, file) = given(octets.as_bytes());
-        let trace = Message::read(&entry, &file).trace.unwrap();
-        assert_eq!(trace.client.as_deref(), Some("by"));
-        assert_eq!(trace.server.as_deref(), Some("mm4.example.com"));
+        assert_eq!(message.account(), Some("carrier"));
+        assert_eq!(message.trace_length, TRACE.len());
+        assert_eq!(message.fields().count(), 1);
+        let (from, to) = (message.envelope_from().unwrap(), message.envelope_to());
+        assert_eq!(from.short(), "+972500000001");
+        assert_eq!(to.len(), 2);
     }
 
     #[test]
@@ -331,7 +270,7 @@ pub(crate) mod tests {
         let octets = format!("{TRACE} ; x\r\nTo: a\r\n");
         let (entry, file) = given(octets.as_bytes());
         let message = Message::read(&entry, &file);
-        assert_eq!(message.trace.unwrap().octets, TRACE.len());
+        assert_eq!(message.trace_length, TRACE.len());
     }
 
     #[test]

@@ -1,32 +1,29 @@
-//! The inspector: what `mm4spool` does, command by command.
+#![doc = include_str!("README.md")]
+//!
+//! # Modules
 //!
 //! ```text
-//!   maildir ── header ── mime ── smil ── message ─┬─ list, follow   a line each
-//!   names,     fields    parts   slides  all of   ├─ show           everything
-//!   octets                               it       ├─ extract        the parts
-//!                                                 ├─ gallery        a page
-//!                                                 ├─ check          what is wrong
-//!                                                 ├─ respond        the RES
-//!                                                 └─ json           for programs
+//!   store ── mime ── smil ── message ─┬─ check     what is wrong
+//!   files    parts   slides  all of   ├─ filter    which messages
+//!                            it       ├─ response  the RES
+//!                                     └─ output    table, text, JSON, HTML, files
+//!   commands: one for each command of mm4spool; watch: what is published from now on
 //! ```
 //!
 //! Whoever hands in a mail decides what is in it, so nothing here trusts it:
-//! reading never fails and never panics, every size has a limit, every text goes
-//! through [`terminal`], [`json`] or the gallery's escaping before it is shown,
-//! and no name in a mail is ever a path. The modules to the left read, those to
-//! the right write; only [`maildir`], [`extract`] and [`follow`] touch files.
+//! reading never fails and never panics, every size has a limit, the time is
+//! linear in the size of the mail, every text is escaped by [`output`] before it is
+//! shown, and no name in a mail is ever a path. Only [`store`], [`watch`] and
+//! [`output::files`] touch files.
 
 pub mod check;
-pub mod extract;
-pub mod follow;
-pub mod gallery;
-pub mod header;
-pub mod json;
-pub mod list;
-pub mod maildir;
+pub mod commands;
+pub mod filter;
+pub mod finding;
 pub mod message;
 pub mod mime;
-pub mod respond;
-pub mod show;
+pub mod output;
+pub mod response;
 pub mod smil;
-pub mod terminal;
+pub mod store;
+pub mod watch;

@@ -3,13 +3,16 @@
 //!
 //! A scanner of tags rather than a parser of XML: what phones and gateways write
 //! is often not well-formed, and the order of the slides can be seen all the
-//! same. Nothing fails. Limits: [`MAX_OCTETS`] of SMIL, [`MAX_ITEMS`] media on all
+//! same. Nothing fails; the time is linear. Limits: [`MAX_CHARACTERS`] of SMIL, [`MAX_ITEMS`] media on all
 //! slides together.
 
-use super::mime::Part;
+use std::collections::HashMap;
 
-/// Octets of a presentation that are read; real ones have a few hundred.
-pub const MAX_OCTETS: usize = 256 * 1024;
+use super::mime::Part;
+use super::mime::params::percent_decoded;
+
+/// Characters of a presentation that are read; real ones have a few hundred.
+pub const MAX_CHARACTERS: usize = 256 * 1024;
 /// Media elements that are kept.
 pub const MAX_ITEMS: usize = 1000;
 
@@ -35,9 +38,9 @@ pub struct Slide {
 pub struct Item {
     /// The element: `img`, `text`, `audio`, `video`, `ref`, ….
     pub element: String,
-    /// What `src` says, entities undone.
+    /// What `src` says, entities decoded.
     pub src: String,
-    /// The number of the part that it means; `None` when there is no such part.
+    /// The number of the part that it refers to; `None` when there is none.
     pub part: Option<usize>,
     /// Where its region begins, from the top of the screen, in its own unit.
     top: u32,
@@ -58,33 +61,37 @@ const MEDIA: [&str; 8] = [
 pub fn read(smil: &str, parts: &[Part<'_>]) -> Presentation {
     let smil = smil
         .char_indices()
-        .nth(MAX_OCTETS)
+        .nth(MAX_CHARACTERS)
         .map_or(smil, |(end, _)| smil.get(..end).unwrap_or(smil));
-    let mut reader = Reader::default();
+    let mut reader = Reader {
+        names: Names::of(parts),
+        ..Reader::default()
+    };
     for tag in (Tags { rest: smil }) {
-        reader.tag(&tag, parts);
+        reader.tag(&tag);
     }
     reader.presentation()
 }
 
 #[derive(Default)]
 struct Reader {
+    names: Names,
     slides: Vec<Slide>,
-    regions: Vec<(String, u32)>,
+    /// By its id, where a region begins.
+    regions: HashMap<String, u32>,
     in_par: bool,
     items: usize,
 }
 
 impl Reader {
-    fn tag(&mut self, tag: &Tag<'_>, parts: &[Part<'_>]) {
+    fn tag(&mut self, tag: &Tag<'_>) {
         match tag.name.as_str() {
             "region" => {
                 let id = tag.attribute("id").or_else(|| tag.attribute("xml:id"));
                 if let (Some(id), true) = (id, self.regions.len() < MAX_ITEMS) {
-                    self.regions.push((
-                        id,
-                        tag.attribute("top").map_or(0, |top| leading_number(&top)),
-                    ));
+                    let top = tag.attribute("top");
+                    let top = top.map_or(0, |top| leading_number(&top));
+                    self.regions.entry(id).or_insert(top);
                 }
             }
             "par" if tag.closing => self.in_par = false,
@@ -97,22 +104,20 @@ impl Reader {
                 }
                 self.in_par = !tag.empty;
             }
-            name if MEDIA.contains(&name) && !tag.closing => self.medium(tag, parts),
+            name if MEDIA.contains(&name) && !tag.closing => self.medium(tag),
             _ => {}
         }
     }
 
-    fn medium(&mut self, tag: &Tag<'_>, parts: &[Part<'_>]) {
+    fn medium(&mut self, tag: &Tag<'_>) {
         let Some(src) = tag.attribute("src").filter(|_| self.items < MAX_ITEMS) else {
             return;
         };
         self.items += 1;
-        let top = tag.attribute("region").and_then(|name| {
-            let region = self.regions.iter().find(|(id, _)| *id == name)?;
-            Some(region.1)
-        });
+        let region = tag.attribute("region");
+        let top = region.and_then(|name| self.regions.get(&name).copied());
         let item = Item {
-            part: resolve(&src, parts),
+            part: self.names.resolve(&src),
             top: top.unwrap_or(u32::MAX),
             element: tag.name.clone(),
             src,
@@ -138,55 +143,65 @@ impl Reader {
     }
 }
 
-/// The number of the part that a `src` means: a `cid:` URL (RFC 2392), a
-/// `Content-Location` or, as phones do it, a name. Exactly first, then in any
-/// case.
-pub fn resolve(src: &str, parts: &[Part<'_>]) -> Option<usize> {
-    let src = src.trim();
-    let wanted = match src.get(..4) {
-        Some(scheme) if scheme.eq_ignore_ascii_case("cid:") => src.get(4..).unwrap_or_default(),
-        _ => src.strip_prefix("./").unwrap_or(src),
-    };
-    let wanted = wanted.trim_start_matches('<').trim_end_matches('>');
-    if wanted.is_empty() {
-        return None;
-    }
-    let decoded = percent_decoded(wanted);
-    let find = |same: &dyn Fn(&str) -> bool| {
-        parts.iter().find_map(|part| {
-            let names = [
+/// What the parts of a message are called: their `Content-ID`,
+/// `Content-Location` and names. Looking up a name takes the same time however
+/// many parts there are.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// The number of the first part of each name.
+    exact: HashMap<String, usize>,
+    /// The same for the names in lower case.
+    folded: HashMap<String, usize>,
+}
+
+impl Names {
+    /// The names of these parts.
+    pub fn of(parts: &[Part<'_>]) -> Names {
+        let mut names = Names::default();
+        for part in parts {
+            let Some(number) = part.number else { continue };
+            let known = [
                 part.content_id.as_ref(),
                 part.location.as_ref(),
                 part.name.as_ref(),
                 part.params.get("name"),
             ];
-            names
+            for name in known.into_iter().flatten() {
+                names.exact.entry(name.clone()).or_insert(number);
+                let folded = name.to_ascii_lowercase();
+                names.folded.entry(folded).or_insert(number);
+            }
+        }
+        names
+    }
+
+    /// The number of the part that a `src` refers to: by a `cid:` URL (RFC
+    /// 2392), a `Content-Location` or, as phones do it, a name. Exactly first,
+    /// then in any case.
+    pub fn resolve(&self, src: &str) -> Option<usize> {
+        let src = src.trim();
+        let wanted = match src.get(..4) {
+            Some(scheme) if scheme.eq_ignore_ascii_case("cid:") => src.get(4..).unwrap_or_default(),
+            _ => src.strip_prefix("./").unwrap_or(src),
+        };
+        let wanted = wanted.trim_start_matches('<').trim_end_matches('>');
+        if wanted.is_empty() {
+            return None;
+        }
+        let decoded = percent_decoded(wanted.as_bytes());
+        let decoded = String::from_utf8_lossy(&decoded);
+        let first = |names: &HashMap<String, usize>, wanted: &str, decoded: &str| {
+            [names.get(wanted), names.get(decoded)]
                 .into_iter()
                 .flatten()
-                .any(|name| same(name))
-                .then_some(part.number)?
-        })
-    };
-    find(&|name| name == wanted || name == decoded).or_else(|| {
-        find(&|name| name.eq_ignore_ascii_case(wanted) || name.eq_ignore_ascii_case(&decoded))
-    })
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut octets = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let code = (*first == b'%')
-            .then(|| std::str::from_utf8(after.get(..2)?).ok())
-            .flatten()
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        octets.push(code.unwrap_or(*first));
-        rest = match code {
-            Some(_) => after.get(2..).unwrap_or_default(),
-            None => after,
+                .min()
+                .copied()
         };
+        first(&self.exact, wanted, &decoded).or_else(|| {
+            let (wanted, decoded) = (wanted.to_ascii_lowercase(), decoded.to_ascii_lowercase());
+            first(&self.folded, &wanted, &decoded)
+        })
     }
-    String::from_utf8_lossy(&octets).into_owned()
 }
 
 /// SMIL 2.0 10.3.1: `5s`, `5000ms`, `1.5s`, `2min`, `1h`, `02:30`, `1:02:30`, a
@@ -212,10 +227,10 @@ fn clock_value(text: &str) -> Option<u64> {
 }
 
 fn decimal(text: &str) -> Option<f64> {
-    let digits = text
+    let plain = text
         .bytes()
-        .all(|octet| octet.is_ascii_digit() || octet == b'.');
-    digits.then(|| text.parse().ok())?
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    plain.then(|| text.parse().ok())?
 }
 
 fn milliseconds(seconds: f64) -> Option<u64> {
@@ -263,7 +278,7 @@ impl Tag<'_> {
                 None => after.split_once(char::is_whitespace).unwrap_or((after, "")),
             };
             if name.eq_ignore_ascii_case(wanted) {
-                return Some(entities_undone(value.trim()));
+                return Some(decode_entities(value.trim()));
             }
             rest = left;
         }
@@ -333,7 +348,7 @@ fn tag_of(tag: &str) -> Option<Tag<'_>> {
     })
 }
 
-fn entities_undone(text: &str) -> String {
+fn decode_entities(text: &str) -> String {
     if !text.contains('&') {
         return text.to_owned();
     }
@@ -347,19 +362,19 @@ fn entities_undone(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inspect::header::Header;
     use crate::inspect::mime;
+    use crate::inspect::mime::header::Header;
 
     const MAIL: &[u8] = b"Content-Type: multipart/related; boundary=x\n\n\
         --x\nContent-Type: image/jpeg\nContent-ID: <pic>\nContent-Location: Pic One.jpg\n\njpg\n\
         --x\nContent-Type: text/plain; name=\"text.txt\"\n\nhello\n--x--\n";
 
-    /// The duration of a slide, and what it shows with the part that it means.
+    /// The duration of a slide, and what it shows with the part that it refers to.
     type Shown = (Option<u64>, Vec<(String, Option<usize>)>);
 
     fn slides(smil: &str) -> Vec<Shown> {
         let header = Header::parse(MAIL);
-        let (parts, _) = mime::parts(&header, &MAIL[header.octets..]);
+        let (parts, _) = mime::parts(&header, &MAIL[header.length..]);
         read(smil, &parts)
             .slides
             .into_iter()
@@ -398,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_to_nothing_is_kept_without_a_part() {
+    fn a_reference_to_no_part_is_kept() {
         assert_eq!(
             slides("<par><img src=\"cid:none\"/></par>"),
             [(None, vec![("cid:none".to_owned(), None)])]
@@ -412,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_smil_has_no_slides() {
+    fn what_is_not_smil_has_no_slides() {
         for text in [
             "",
             "<",

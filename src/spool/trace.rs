@@ -78,7 +78,7 @@ pub(crate) fn write(envelope: &Envelope, origin: Origin, id: &MessageId) -> Stri
         origin.address_literal(),
         id.server(),
         origin.protocol(),
-        id.time().strftime("%a, %d %b %Y %H:%M:%S +0000"),
+        mm4::date::rfc5322(id.time()),
     );
     text
 }

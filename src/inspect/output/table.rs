@@ -1,179 +1,45 @@
-//! The table of messages, newest last.
+//! The table of messages, newest last, as wide as the terminal.
 //!
-//! Names alone decide which messages are shown, unless they are asked for by
-//! account or type: then header blocks are read back from the newest until
-//! enough are found. Only the messages that are shown are read whole. Limits:
-//! [`DEFAULT_LAST`] messages unless told otherwise. A message that cannot be read
-//! is named among the errors, and the rest is shown.
+//! A message has one line where that fits, else two. Fails only when nothing can
+//! be written.
 
 use std::collections::{BTreeSet, HashMap};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 
-use jiff::{SignedDuration, Timestamp, civil, tz::TimeZone};
+use jiff::Timestamp;
 
-use super::json;
-use super::maildir::{self, Entry, Spool};
-use super::message::Message;
 use super::terminal::{self, Terminal, Tone};
-use crate::mm4::{Address, MessageType};
+use super::view::{self, Route};
+use crate::inspect::message::Message;
+use crate::inspect::store::Entry;
+use crate::spool::id::MessageId;
 
-/// Messages shown unless `--last` says otherwise.
-pub const DEFAULT_LAST: usize = 20;
-
-/// Which messages to show.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// Only those that this account sent.
-    pub account: Option<String>,
-    /// Only those of one of these types.
-    pub types: Option<Vec<MessageType>>,
-    /// Only those that came then or later.
-    pub since: Option<Timestamp>,
-    /// The last so many of them.
-    pub last: usize,
-}
-
-/// A message that could not be read, and why.
-pub type Unreadable = (String, io::Error);
-
-impl Filter {
-    fn needs_header(&self) -> bool {
-        self.account.is_some() || self.types.is_some()
-    }
-
-    fn takes(&self, message: &Message<'_>) -> bool {
-        let account = self.account.as_deref();
-        let types = self.types.as_deref();
-        account.is_none_or(|account| message.account() == Some(account))
-            && types.is_none_or(|types| message.kind().is_some_and(|kind| types.contains(&kind)))
-    }
-}
-
-/// The message types that a word means: one of the six, `REQ` or `RES` for
-/// three of them, or `forward`, `delivery_report`, `read_reply_report` for two;
-/// in any case, with or without `MM4_`.
-pub fn types(word: &str) -> Option<Vec<MessageType>> {
-    let word = word.trim().to_ascii_lowercase();
-    let word = word.strip_prefix("mm4_").unwrap_or(&word);
-    let found: Vec<_> = MessageType::ALL
-        .into_iter()
-        .filter(|kind| {
-            let name = kind.name().to_ascii_lowercase();
-            let name = name.strip_prefix("mm4_").unwrap_or(&name);
-            let (stem, ending) = name.split_once('.').unwrap_or((name, ""));
-            word == name
-                || word == stem
-                || word == ending
-                || word == kind.short_name().to_ascii_lowercase()
-        })
-        .collect();
-    (!found.is_empty()).then_some(found)
-}
-
-/// The time that a word means: RFC 3339, a date (its first moment in UTC) or an
-/// age such as `90s`, `10m`, `2h`, `3d`, `1w` before `now`.
-pub fn since(word: &str, now: Timestamp) -> Option<Timestamp> {
-    let word = word.trim();
-    if let Ok(time) = word.parse::<Timestamp>() {
-        return Some(time);
-    }
-    if let Ok(date) = word.parse::<civil::Date>() {
-        return Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp());
-    }
-    let (at, unit) = word.char_indices().last()?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 86_400,
-        'w' => 7 * 86_400,
-        _ => return None,
-    };
-    let count: u32 = word.get(..at)?.parse().ok()?;
-    let age = SignedDuration::from_secs(i64::from(count) * seconds);
-    now.checked_sub(age).ok()
-}
-
-/// The messages that the filter takes, oldest first, and those that could not
-/// be read when their header block was wanted.
-pub fn select<'a>(
-    spool: &Spool,
-    entries: &'a [Entry],
-    filter: &Filter,
-) -> (Vec<&'a Entry>, Vec<Unreadable>) {
-    let mut taken = Vec::new();
-    let mut unreadable = Vec::new();
-    for entry in entries.iter().rev() {
-        if taken.len() >= filter.last {
-            break;
-        }
-        if let (Some(since), Some(time)) = (filter.since, entry.time) {
-            // Older ones follow, and nothing else.
-            if time < since {
-                break;
-            }
-        }
-        if !filter.needs_header() {
-            taken.push(entry);
-            continue;
-        }
-        match spool.read_header(entry) {
-            Ok(file) if filter.takes(&Message::read_header(entry, &file)) => taken.push(entry),
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => unreadable.push((entry.id.clone(), error)),
-        }
-    }
-    taken.reverse();
-    (taken, unreadable)
-}
-
-/// Prints those of `entries` that the filter takes, as a table or as JSON; gives back
-/// those that could not be read. A message that is gone by now is none of them.
+/// Writes a table of `rows`. `entries` are all messages of the spool: ids are cut
+/// to what is unique among them.
 ///
 /// # Errors
 ///
 /// When nothing can be written.
-pub fn print(
-    spool: &Spool,
+pub fn write(
+    mut rows: Vec<Row>,
     entries: &[Entry],
-    filter: &Filter,
-    as_json: bool,
     terminal: &Terminal,
     out: &mut dyn Write,
-) -> io::Result<Vec<Unreadable>> {
-    let (taken, mut unreadable) = select(spool, entries, filter);
-    let mut rows = Vec::new();
-    for entry in &taken {
-        let file = match spool.read(entry) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            Err(error) => {
-                unreadable.push((entry.id.clone(), error));
-                continue;
-            }
-        };
-        let message = Message::read(entry, &file);
-        if as_json {
-            writeln!(out, "{}", json::message(&message))?;
-        } else {
-            rows.push(Row::of(&message));
-        }
+) -> io::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
     }
-    if !rows.is_empty() {
-        shorten_ids(&mut rows, entries);
-        print_table(&rows, terminal, out)?;
-    }
-    Ok(unreadable)
+    shorten_ids(&mut rows, entries);
+    print_table(&rows, terminal, out)
 }
 
-/// What a line says of a message; every text is harmless to a terminal.
+/// The line of a message; every text in it is harmless to a terminal.
 #[derive(Clone, Debug, Default)]
 pub struct Row {
     time: Option<Timestamp>,
     id: String,
-    /// A shorter piece of the id that no other one has.
-    piece: Option<String>,
+    /// The process and the count in the id, where no other message has them.
+    short_id: Option<String>,
     account: String,
     kind: String,
     route: String,
@@ -185,26 +51,20 @@ pub struct Row {
 impl Row {
     /// The line of a message.
     pub fn of(message: &Message<'_>) -> Row {
-        let written = message.header.value("X-Mms-Message-Type");
-        let kind = match (message.kind(), written) {
-            (Some(kind), _) => kind.short_name().to_owned(),
-            (None, Some(written)) => written,
-            (None, None) => "-".to_owned(),
-        };
         Row {
             time: message.time,
             id: message.id.to_owned(),
-            piece: None,
+            short_id: None,
             account: terminal::line(message.account().unwrap_or("-")),
-            kind: terminal::line(&terminal::cut(&kind, 24)),
-            route: terminal::line(&route(message)),
+            kind: terminal::line(&view::type_label(message).unwrap_or_else(|| "-".to_owned())),
+            route: terminal::line(&Route::of(message).to_string()),
             subject: terminal::line(&message.header.value("Subject").unwrap_or_default()),
-            parts: terminal::line(&message.parts_in_short()),
-            size: terminal::octets(message.size),
+            parts: terminal::line(&view::parts_in_short(message)),
+            size: view::size(message.size),
         }
     }
 
-    /// The line on its own, for [`super::follow`]: the whole id, nothing cut.
+    /// The line without a table, for `follow`: the whole id, nothing cut.
     pub fn alone(&self) -> String {
         let mut line = [
             terminal::pad(&time(self.time, true), 19),
@@ -227,17 +87,6 @@ impl Row {
     }
 }
 
-/// `+972500000001 → +972500000002 (+1)`.
-fn route(message: &Message<'_>) -> String {
-    let (from, to) = message.route();
-    let from = from.map_or_else(|| "-".to_owned(), |from| from.short());
-    let first = to.first().map_or_else(|| "-".to_owned(), Address::short);
-    match to.len() {
-        0 | 1 => format!("{from} → {first}"),
-        several => format!("{from} → {first} (+{})", several - 1),
-    }
-}
-
 fn time(time: Option<Timestamp>, long: bool) -> String {
     let Some(time) = time else {
         return "-".to_owned();
@@ -251,12 +100,27 @@ fn time(time: Option<Timestamp>, long: bool) -> String {
 }
 
 /// Cuts the ids to the shortest length at which each of them is the prefix of
-/// one id only, in the whole spool. After a burst that is nearly all of it, and
-/// where that is too wide the process and the number in it will do.
+/// one id only, in the whole spool. After a burst that is nearly all of it; where
+/// that is too wide the process and the count in it are shown instead.
 fn shorten_ids(rows: &mut [Row], entries: &[Entry]) {
+    let needed = unique_length(rows, entries);
+    let mut short_ids: HashMap<String, usize> = HashMap::new();
+    for short in entries.iter().filter_map(Entry::short_id) {
+        *short_ids.entry(short).or_default() += 1;
+    }
+    for row in rows {
+        row.short_id = MessageId::parse(&row.id)
+            .map(|id| id.short().to_owned())
+            .filter(|short| short_ids.get(short) == Some(&1) && short.len() < needed);
+        let short: String = row.id.chars().take(needed.max(SHORTEST_ID)).collect();
+        row.id = terminal::line(&short);
+    }
+}
+
+/// Letters of the ids at which each is the prefix of one id only.
+fn unique_length(rows: &[Row], entries: &[Entry]) -> usize {
     let all: BTreeSet<&str> = entries.iter().map(|entry| entry.id.as_str()).collect();
-    let needed = rows
-        .iter()
+    rows.iter()
         .map(|row| {
             let before = all.range(..row.id.as_str()).next_back();
             let mut after = all.range(row.id.as_str()..);
@@ -270,18 +134,7 @@ fn shorten_ids(rows: &mut [Row], entries: &[Entry]) {
                 .unwrap_or(0)
         })
         .max()
-        .unwrap_or(0);
-    let mut pieces: HashMap<&str, usize> = HashMap::new();
-    for piece in entries.iter().filter_map(Entry::piece) {
-        *pieces.entry(piece).or_default() += 1;
-    }
-    for row in rows {
-        row.piece = maildir::piece(&row.id)
-            .filter(|piece| pieces.get(piece) == Some(&1) && piece.len() < needed)
-            .map(terminal::line);
-        let short: String = row.id.chars().take(needed.max(SHORTEST_ID)).collect();
-        row.id = terminal::line(&short);
-    }
+        .unwrap_or(0)
 }
 
 /// Letters of an id that are always shown: its date.
@@ -326,8 +179,8 @@ const NARROW_STEPS: [(usize, usize); 3] = [(ROUTE, 20), (KIND, 8), (ROUTE, 8)];
 /// One line for each message where that fits; else two, of which the second
 /// has the account, the parts and the subject.
 fn print_table(rows: &[Row], terminal: &Terminal, out: &mut dyn Write) -> io::Result<()> {
-    for (long, pieces) in [(true, false), (false, false), (false, true)] {
-        let table = columns(rows, long, pieces);
+    for (long, short_ids) in [(true, false), (false, false), (false, true)] {
+        let table = columns(rows, long, short_ids);
         let mut widths = measure(&table);
         fit(&mut widths, terminal.columns, &STEPS);
         if total(&widths) <= terminal.columns {
@@ -386,13 +239,13 @@ fn fit(widths: &mut [usize], columns: usize, steps: &[(usize, usize)]) {
     }
 }
 
-fn columns(rows: &[Row], long: bool, pieces: bool) -> Vec<[String; 8]> {
-    let pieces = pieces && rows.iter().all(|row| row.piece.is_some());
+fn columns(rows: &[Row], long: bool, short_ids: bool) -> Vec<[String; 8]> {
+    let short_ids = short_ids && rows.iter().all(|row| row.short_id.is_some());
     let mut table = vec![HEADINGS.map(str::to_owned)];
     table.extend(rows.iter().cloned().map(|row| {
         [
             time(row.time, long),
-            row.piece.filter(|_| pieces).unwrap_or(row.id),
+            row.short_id.filter(|_| short_ids).unwrap_or(row.id),
             row.account,
             row.kind,
             row.route,
@@ -457,40 +310,9 @@ fn print_row(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inspect::filter::{Filter, parse_types};
+    use crate::inspect::store::Store;
     use std::fs::{self, File};
-
-    #[test]
-    fn words_mean_types() {
-        assert_eq!(types("REQ").map(|found| found.len()), Some(3));
-        assert_eq!(types("res").map(|found| found.len()), Some(3));
-        assert_eq!(types("forward").map(|found| found.len()), Some(2));
-        assert_eq!(
-            types("MM4_forward.REQ"),
-            Some(vec![MessageType::ForwardReq])
-        );
-        assert_eq!(
-            types("delivery.req"),
-            Some(vec![MessageType::DeliveryReportReq])
-        );
-        assert_eq!(types("mms"), None);
-        assert_eq!(types(""), None);
-    }
-
-    #[test]
-    fn words_mean_times() {
-        let now: Timestamp = "2022-01-26T12:00:00Z".parse().unwrap();
-        let at = |word| since(word, now).map(|time| time.to_string());
-        assert_eq!(at("10m").as_deref(), Some("2022-01-26T11:50:00Z"));
-        assert_eq!(at("3d").as_deref(), Some("2022-01-23T12:00:00Z"));
-        assert_eq!(at("2022-01-25").as_deref(), Some("2022-01-25T00:00:00Z"));
-        assert_eq!(
-            at("2022-01-25T10:00:00+02:00").as_deref(),
-            Some("2022-01-25T08:00:00Z")
-        );
-        for word in ["", "m", "10", "-3d", "yesterday", "10é", "99999999999d"] {
-            assert_eq!(at(word), None, "{word}");
-        }
-    }
 
     fn id(number: usize) -> String {
         let (hour, minute, second) = (number / 3600, number / 60 % 60, number % 60);
@@ -498,7 +320,7 @@ mod tests {
     }
 
     /// A spool of so many messages, all but the last of them empty.
-    fn big_spool(count: usize, last: &[u8]) -> (tempfile::TempDir, Spool) {
+    fn big_spool(count: usize, last: &[u8]) -> (tempfile::TempDir, Store) {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("new")).unwrap();
         for number in 0..count {
@@ -508,23 +330,20 @@ mod tests {
                 false => drop(File::create(path).unwrap()),
             }
         }
-        let spool = Spool::open(dir.path()).unwrap();
+        let spool = Store::open(dir.path()).unwrap();
         (dir, spool)
     }
 
-    fn listed(spool: &Spool, filter: &Filter) -> Vec<String> {
+    fn listed(spool: &Store, filter: &Filter) -> Vec<String> {
+        let entries = spool.entries().unwrap();
+        let selection = filter.select(spool, &entries);
+        assert!(selection.unreadable.is_empty());
+        let rows = selection.entries.iter().map(|entry| {
+            let raw = spool.read(entry).unwrap();
+            Row::of(&Message::read(entry, &raw))
+        });
         let mut out = Vec::new();
-        let terminal = Terminal::plain();
-        let unreadable = print(
-            spool,
-            &spool.entries().unwrap(),
-            filter,
-            false,
-            &terminal,
-            &mut out,
-        )
-        .unwrap();
-        assert!(unreadable.is_empty());
+        write(rows.collect(), &entries, &Terminal::plain(), &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         text.lines().map(str::to_owned).collect()
     }
@@ -549,7 +368,7 @@ mod tests {
         assert_eq!(spool.files_opened(), 20);
 
         let since = "2022-01-26T22:13:00Z".parse().ok();
-        let types = types("RES");
+        let types = parse_types("RES");
         let lines = listed(
             &spool,
             &Filter {
@@ -607,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_burst_a_narrow_table_shows_the_piece_that_is_unique() {
+    fn after_a_burst_a_narrow_table_shows_process_and_count() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("new")).unwrap();
         for number in 1..=3 {
@@ -615,29 +434,18 @@ mod tests {
             let mail = "From: +972500000001/TYPE=PLMN\r\nTo: +972500000002/TYPE=PLMN\r\n\r\n";
             fs::write(dir.path().join("new").join(name), mail).unwrap();
         }
-        let spool = Spool::open(dir.path()).unwrap();
+        let spool = Store::open(dir.path()).unwrap();
+        let entries = spool.entries().unwrap();
+        let rows = entries.iter().map(|entry| {
+            let raw = spool.read(entry).unwrap();
+            Row::of(&Message::read(entry, &raw))
+        });
         let mut out = Vec::new();
-        let filter = Filter {
-            last: 3,
-            ..Filter::default()
-        };
-        print(
-            &spool,
-            &spool.entries().unwrap(),
-            &filter,
-            false,
-            &Terminal::of_columns(80),
-            &mut out,
-        )
-        .unwrap();
+        let terminal = Terminal::of_columns(80);
+        write(rows.collect(), &entries, &terminal, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains(" 4711-000003 "), "{text}");
-        assert!(
-            spool
-                .find("4711-000003")
-                .unwrap()
-                .id
-                .contains("4711-000003")
-        );
+        let found = spool.find("4711-000003").unwrap();
+        assert!(found.id.contains("4711-000003"));
     }
 }

@@ -1,16 +1,15 @@
 //! Each message as it is published, like `tail -f`.
 //!
-//! inotify tells of names; what is printed once is remembered by its id, so that
-//! a consumer's move from new/ to cur/ prints nothing again. When the kernel's
+//! inotify reports names; what was reported once is remembered by its id, so that
+//! a consumer's move from new/ to cur/ reports nothing again. When the kernel's
 //! queue overflows (16,384 events unless set otherwise) the directories are read
-//! again and whatever was not printed is. A message that is deleted before it
-//! could be opened is named, without its content. Limits: ids of messages that
-//! are gone are forgotten once [`FORGET_AT`] are remembered. Fails when the
-//! directory goes away.
+//! again and whatever was not reported is. Only regular files are messages.
+//! Limits: ids of deleted messages are forgotten once [`FORGET_AT`] are
+//! remembered. Fails when the directory is removed.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -20,43 +19,39 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
-use super::json;
-use super::list::Row;
-use super::maildir::{Entry, Octets, Spool, entry_of};
-use super::message::Message;
-use super::terminal;
+use super::store::{Entry, Store};
 
-/// Ids remembered before those of messages that are gone are forgotten.
+/// Ids remembered before those of deleted messages are forgotten.
 pub const FORGET_AT: usize = 100_000;
-/// Octets of events read at once.
+/// Bytes of events read at once.
 const BUFFER: usize = 64 * 1024;
 /// How long a file that was written in place, or linked there, must not have
-/// grown to be taken for whole.
+/// grown to be taken as whole.
 const SETTLED: Duration = Duration::from_millis(250);
 
 /// Watches a spool from now on.
 #[derive(Debug)]
 pub struct Follower<'s> {
-    spool: &'s Spool,
+    spool: &'s Store,
     events: OwnedFd,
     directories: Vec<(i32, PathBuf)>,
     seen: HashSet<String>,
-    /// Seen, and gone when the directories were last read.
-    gone: Vec<String>,
+    /// Seen, and missing when the directories were last read.
+    missing: Vec<String>,
     /// Created, with the size they had since when; not yet known to be whole.
     growing: Vec<(PathBuf, u64, Instant)>,
     forget_at: usize,
 }
 
 impl<'s> Follower<'s> {
-    /// Begins to watch: what is published after this returns is told of, what
-    /// is there already is not.
+    /// Begins to watch: what is published after this returns is reported, what
+    /// exists already is not.
     ///
     /// # Errors
     ///
     /// When the spool is no directory, or the system has no watch left
     /// (`fs.inotify.max_user_watches`).
-    pub fn start(spool: &'s Spool) -> io::Result<Follower<'s>> {
+    pub fn start(spool: &'s Store) -> io::Result<Follower<'s>> {
         let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         let mut directories = Vec::new();
         for directory in spool.directories() {
@@ -70,7 +65,7 @@ impl<'s> Follower<'s> {
             directories.push((watch, directory));
         }
         if directories.is_empty() {
-            return Err(io::Error::other("is no directory"));
+            return Err(io::Error::other("it is not a directory"));
         }
         // After the watches, so that nothing falls between the two.
         let seen = spool.entries()?.into_iter().map(|entry| entry.id).collect();
@@ -79,18 +74,18 @@ impl<'s> Follower<'s> {
             events,
             directories,
             seen,
-            gone: Vec::new(),
+            missing: Vec::new(),
             growing: Vec::new(),
             forget_at: FORGET_AT,
         })
     }
 
-    /// Waits for messages and gives those that came, in their order. `None` when
-    /// whoever reads `out` has gone.
+    /// Waits for messages and returns those that were published, in their order.
+    /// `None` when the reader of `out` has closed it.
     ///
     /// # Errors
     ///
-    /// When a directory goes away or cannot be read.
+    /// When a directory is removed or cannot be read.
     pub fn wait(&mut self, out: &impl AsFd) -> io::Result<Option<Vec<Entry>>> {
         let settled = Timespec {
             tv_sec: 0,
@@ -109,29 +104,29 @@ impl<'s> Follower<'s> {
         if reader.revents().intersects(PollFlags::ERR | PollFlags::HUP) {
             return Ok(None);
         }
-        let mut came = Vec::new();
-        let overflowed = self.drain(&mut came)?;
-        self.settle(&mut came);
+        let mut published = Vec::new();
+        let overflowed = self.drain(&mut published)?;
+        self.settle(&mut published);
         if overflowed {
-            came = self.spool.entries()?;
+            published = self.spool.entries()?;
         }
         // Where it was last seen is where it can be read.
-        let last: HashMap<String, PathBuf> = came
+        let last: HashMap<String, PathBuf> = published
             .iter()
             .map(|entry| (entry.id.clone(), entry.path.clone()))
             .collect();
-        came.retain(|entry| self.seen.insert(entry.id.clone()));
-        for entry in &mut came {
+        published.retain(|entry| self.seen.insert(entry.id.clone()));
+        for entry in &mut published {
             if let Some(path) = last.get(&entry.id) {
                 entry.path.clone_from(path);
             }
         }
         self.forget()?;
-        Ok(Some(came))
+        Ok(Some(published))
     }
 
-    /// Takes every event that waits; true when some were lost.
-    fn drain(&mut self, came: &mut Vec<Entry>) -> io::Result<bool> {
+    /// Takes every event that is queued; true when some were lost.
+    fn drain(&mut self, published: &mut Vec<Entry>) -> io::Result<bool> {
         let mut buffer = [MaybeUninit::uninit(); BUFFER];
         let mut events = inotify::Reader::new(&self.events, &mut buffer);
         let mut overflowed = false;
@@ -150,7 +145,7 @@ impl<'s> Follower<'s> {
             if flags.intersects(ended) {
                 return Err(io::Error::new(
                     ErrorKind::NotFound,
-                    "the directory has gone away",
+                    "the directory was removed or renamed",
                 ));
             }
             overflowed |= flags.contains(ReadFlags::QUEUE_OVERFLOW);
@@ -165,21 +160,24 @@ impl<'s> Follower<'s> {
                 continue;
             }
             let path = directory.join(name);
+            if !may_be_message(&path) {
+                continue;
+            }
             if flags.contains(ReadFlags::CREATE) {
                 // A link is whole, a file that is written in place is not.
                 self.growing.push((path, 0, Instant::now()));
             } else {
                 self.growing.retain(|(growing, ..)| *growing != path);
-                came.push(entry_of(&path));
+                published.push(Entry::at(&path));
             }
         }
     }
 
     /// Takes what was created and has not grown since it was last looked at.
-    fn settle(&mut self, came: &mut Vec<Entry>) {
+    fn settle(&mut self, published: &mut Vec<Entry>) {
         self.growing.retain_mut(|(path, size, since)| {
             let Ok(meta) = std::fs::metadata(&*path) else {
-                came.push(entry_of(path));
+                published.push(Entry::at(path));
                 return false;
             };
             if meta.len() != *size {
@@ -187,16 +185,16 @@ impl<'s> Follower<'s> {
             }
             let whole = *size > 0 && since.elapsed() >= SETTLED;
             if whole {
-                came.push(entry_of(path));
+                published.push(Entry::at(path));
             }
             !whole
         });
     }
 
-    /// Forgets what was gone the last time, now that every event of that time
-    /// has been taken and none can tell of it again.
+    /// Forgets what was missing the last time, now that every event of that time
+    /// has been taken and none can report it again.
     fn forget(&mut self) -> io::Result<()> {
-        for id in self.gone.drain(..) {
+        for id in self.missing.drain(..) {
             self.seen.remove(&id);
         }
         if self.seen.len() < self.forget_at {
@@ -208,41 +206,17 @@ impl<'s> Follower<'s> {
             .into_iter()
             .map(|entry| entry.id)
             .collect();
-        self.gone = self.seen.difference(&there).cloned().collect();
+        self.missing = self.seen.difference(&there).cloned().collect();
         self.forget_at = FORGET_AT.max(2 * there.len());
         Ok(())
     }
 }
 
-/// Prints one message that came, on one line.
-///
-/// # Errors
-///
-/// When nothing can be written.
-pub fn print(spool: &Spool, entry: &Entry, as_json: bool, out: &mut dyn Write) -> io::Result<()> {
-    let (file, missing) = match spool.read(entry) {
-        Ok(file) => (file, None),
-        Err(error) => (nothing(&entry.path), Some(error)),
-    };
-    let message = Message::read(entry, &file);
-    match missing {
-        _ if as_json => writeln!(out, "{}", json::message(&message)),
-        None => writeln!(out, "{}", Row::of(&message).alone()),
-        Some(error) => {
-            let why = match error.kind() {
-                ErrorKind::NotFound => "gone before it could be read".to_owned(),
-                _ => error.to_string(),
-            };
-            writeln!(out, "{}  {why}", terminal::line(&entry.id))
-        }
-    }
-}
-
-fn nothing(path: &Path) -> Octets {
-    Octets {
-        path: path.to_owned(),
-        octets: Vec::new(),
-        file_size: 0,
+/// A regular file, or one that was moved or deleted meanwhile.
+fn may_be_message(path: &Path) -> bool {
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) => meta.is_file(),
+        Err(error) => error.kind() == ErrorKind::NotFound,
     }
 }
 
@@ -270,9 +244,9 @@ mod tests {
         fs::rename(&draft, dir.join(format!("new/{}.eml", id(number)))).unwrap();
     }
 
-    /// What comes until there are so many. After a minute the reader goes, and
-    /// waiting ends.
-    fn come(follower: &mut Follower<'_>, count: usize) -> Vec<String> {
+    /// What is published until there are `count`. After a minute the reader
+    /// closes, and waiting ends.
+    fn receive(follower: &mut Follower<'_>, count: usize) -> Vec<String> {
         let (reader, writer) = std::io::pipe().unwrap();
         let (enough, wanted) = mpsc::channel::<()>();
         std::thread::spawn(move || {
@@ -281,20 +255,20 @@ mod tests {
         });
         let mut ids = Vec::new();
         while ids.len() < count {
-            let Some(came) = follower.wait(&writer).unwrap() else {
+            let Some(published) = follower.wait(&writer).unwrap() else {
                 break;
             };
-            ids.extend(came.into_iter().map(|entry| entry.id));
+            ids.extend(published.into_iter().map(|entry| entry.id));
         }
         drop(enough);
         ids
     }
 
     #[test]
-    fn a_burst_is_told_of_once_each_while_a_consumer_moves_it_away() {
+    fn a_burst_is_reported_once_each_while_a_consumer_moves_it_away() {
         let dir = maildir();
         publish(dir.path(), 0);
-        let spool = Spool::open(dir.path()).unwrap();
+        let spool = Store::open(dir.path()).unwrap();
         let mut follower = Follower::start(&spool).unwrap();
         for number in 1..=1000 {
             publish(dir.path(), number);
@@ -308,15 +282,15 @@ mod tests {
             }
         }
         let wanted: Vec<_> = (1..=1000).map(id).collect();
-        assert_eq!(come(&mut follower, 1000), wanted);
+        assert_eq!(receive(&mut follower, 1000), wanted);
         publish(dir.path(), 1001);
-        assert_eq!(come(&mut follower, 1), [id(1001)]);
+        assert_eq!(receive(&mut follower, 1), [id(1001)]);
     }
 
     #[test]
-    fn events_that_were_lost_are_made_up_for() {
+    fn messages_of_lost_events_are_reported() {
         let dir = maildir();
-        let spool = Spool::open(dir.path()).unwrap();
+        let spool = Store::open(dir.path()).unwrap();
         let mut follower = Follower::start(&spool).unwrap();
         let most = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events")
             .ok()
@@ -330,7 +304,7 @@ mod tests {
         for number in 0..count {
             publish(dir.path(), number);
         }
-        let mut ids = come(&mut follower, count);
+        let mut ids = receive(&mut follower, count);
         assert_eq!(ids.len(), count);
         ids.sort();
         ids.dedup();
@@ -338,42 +312,42 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_told_of_too() {
+    fn a_link_is_reported_too() {
         let dir = maildir();
-        let spool = Spool::open(dir.path()).unwrap();
+        let spool = Store::open(dir.path()).unwrap();
         let mut follower = Follower::start(&spool).unwrap();
         let draft = dir.path().join("tmp/draft");
         fs::write(&draft, "To: a\r\n").unwrap();
         fs::hard_link(&draft, dir.path().join("new/1643156263.P1.host")).unwrap();
-        assert_eq!(come(&mut follower, 1), ["1643156263.P1.host"]);
+        assert_eq!(receive(&mut follower, 1), ["1643156263.P1.host"]);
     }
 
     #[test]
-    fn what_is_gone_is_forgotten_and_still_not_told_of_twice() {
+    fn what_is_deleted_is_forgotten_and_still_not_reported_twice() {
         let dir = maildir();
-        let spool = Spool::open(dir.path()).unwrap();
+        let spool = Store::open(dir.path()).unwrap();
         let mut follower = Follower::start(&spool).unwrap();
         follower.forget_at = 2;
         for number in 0..3 {
             publish(dir.path(), number);
         }
-        assert_eq!(come(&mut follower, 3).len(), 3);
+        assert_eq!(receive(&mut follower, 3).len(), 3);
         for number in 0..2 {
             let name = format!("new/{}.eml", id(number));
             fs::remove_file(dir.path().join(name)).unwrap();
         }
         follower.forget_at = 2;
         publish(dir.path(), 3);
-        assert_eq!(come(&mut follower, 1), [id(3)]);
+        assert_eq!(receive(&mut follower, 1), [id(3)]);
         publish(dir.path(), 4);
-        assert_eq!(come(&mut follower, 1), [id(4)]);
+        assert_eq!(receive(&mut follower, 1), [id(4)]);
         assert_eq!(follower.seen.len(), 3);
     }
 
     #[test]
-    fn it_ends_when_nobody_reads() {
+    fn it_ends_when_the_reader_closes() {
         let dir = maildir();
-        let spool = Spool::open(dir.path()).unwrap();
+        let spool = Store::open(dir.path()).unwrap();
         let mut follower = Follower::start(&spool).unwrap();
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
@@ -381,9 +355,9 @@ mod tests {
     }
 
     #[test]
-    fn it_fails_when_the_directory_goes() {
+    fn it_fails_when_the_directory_is_removed() {
         let dir = maildir();
-        let spool = Spool::open(dir.path()).unwrap();
+        let spool = Store::open(dir.path()).unwrap();
         let mut follower = Follower::start(&spool).unwrap();
         fs::remove_dir(dir.path().join("new")).unwrap();
         let (_reader, writer) = std::io::pipe().unwrap();
@@ -391,12 +365,17 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_gone_is_named() {
+    fn a_pipe_is_not_a_message() {
         let dir = maildir();
-        let spool = Spool::open(dir.path()).unwrap();
-        let entry = entry_of(&dir.path().join("new/gone.eml"));
-        let mut out = Vec::new();
-        print(&spool, &entry, false, &mut out).unwrap();
-        assert_eq!(out, b"gone  gone before it could be read\n");
+        let spool = Store::open(dir.path()).unwrap();
+        let mut follower = Follower::start(&spool).unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o644);
+        let draft = dir.path().join("tmp/pipe.eml");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &draft, mode).unwrap();
+        fs::rename(&draft, dir.path().join("new/pipe.eml")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, dir.path().join("new/other.eml"), mode).unwrap();
+        publish(dir.path(), 1);
+        assert_eq!(receive(&mut follower, 1), [id(1)]);
+        assert!(follower.growing.is_empty());
     }
 }

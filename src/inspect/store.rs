@@ -1,36 +1,42 @@
-//! Where messages lie: a Maildir, a folder of `.eml` files, or one file.
+//! Where messages are stored: a Maildir, a directory of `.eml` files, or one file.
 //!
 //! Listing reads names only; a file is opened when its message is asked for,
-//! and [`Spool::files_opened`] counts that. Of a message at most [`MAX_MESSAGE`]
-//! octets are held in memory. A file that a consumer moves from new/ to cur/
-//! under our hands is found again; one that is gone is [`ErrorKind::NotFound`].
+//! and [`Store::files_opened`] counts that. Only regular files are read, and they
+//! are opened without blocking, so that a pipe in new/ stops nobody. At most
+//! [`MAX_MESSAGE`] bytes of a message are held in memory. A file that a consumer
+//! moves from new/ to cur/ meanwhile is found again; one that was deleted is
+//! [`ErrorKind::NotFound`].
 //!
 //! The order is that of time, then of the name. An id of mm4d carries its time
 //! (microseconds, so that the order is that of its text); other Maildir names
 //! begin with seconds, sometimes with microseconds as `M…`; for any other name
-//! the file's modification time stands in.
+//! the file's modification time is used.
 
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use rustix::fs::{Mode, OFlags};
 
-use super::header;
+use super::mime::header::{self, Header};
+use crate::mm4::is_digits;
+use crate::spool::id::MessageId;
 
-/// Octets of one message that are read: six times mm4d's default maximum. Of a
-/// bigger one the rest is not looked at, and what is shown says so.
+/// Bytes of one message that are read: six times mm4d's default maximum. The
+/// rest of a larger one is not looked at, and what is shown says so.
 pub const MAX_MESSAGE: u64 = 64 * 1024 * 1024;
-/// Octets read first when only a header block is wanted.
+/// Bytes read first when only a header block is wanted.
 const FIRST_READ: u64 = 16 * 1024;
 /// Candidates named when an id is ambiguous.
 const CANDIDATES: usize = 5;
 
 /// A place with messages.
 #[derive(Debug)]
-pub struct Spool {
+pub struct Store {
     root: PathBuf,
     kind: Kind,
     opened: Cell<usize>,
@@ -39,7 +45,7 @@ pub struct Spool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Maildir,
-    Folder,
+    Directory,
     File,
 }
 
@@ -48,31 +54,33 @@ enum Kind {
 pub struct Entry {
     /// The file's name without `.eml` and without Maildir's `:2,…`.
     pub id: String,
-    /// When it came, by its name or else its modification time.
+    /// When it was received, by its name or else its modification time.
     pub time: Option<Timestamp>,
     /// Where it was seen.
     pub path: PathBuf,
 }
 
-/// The octets of a message, as many as are read of them.
+/// A message as it is in its file, as much as is read of it.
 #[derive(Debug)]
-pub struct Octets {
-    /// Where they were found.
+pub struct RawMessage {
+    /// Where the file was found.
     pub path: PathBuf,
     /// At most [`MAX_MESSAGE`].
-    pub octets: Vec<u8>,
-    /// The size of the file in octets.
+    pub bytes: Vec<u8>,
+    /// The size of the file in bytes.
     pub file_size: u64,
+    /// The permission bits of the file: what is made from it gets no more.
+    pub mode: u32,
 }
 
-/// Why no message, or not one, goes by an id.
+/// Why an id does not identify one message.
 #[derive(Debug)]
 pub enum FindError {
-    /// None does.
+    /// None matches.
     None(String),
-    /// Several do; the ids of a few of them, and how many in all.
+    /// Several match; the ids of a few of them, and how many in all.
     Several(String, Vec<String>, usize),
-    /// The spool cannot be read.
+    /// The directory cannot be read.
     Io(io::Error),
 }
 
@@ -81,46 +89,64 @@ impl std::fmt::Display for FindError {
         match self {
             FindError::None(wanted) => write!(
                 f,
-                "no message goes by {wanted}; `mm4spool list` shows the ids"
+                "no message matches ID '{wanted}'; `mm4spool list` shows the IDs"
             ),
             FindError::Several(wanted, some, all) => {
-                write!(f, "{all} messages go by {wanted}; say more of it: ")?;
+                write!(f, "ambiguous ID '{wanted}': it matches {all} messages: ")?;
                 f.write_str(&some.join(" "))?;
                 f.write_str(if *all > some.len() { " …" } else { "" })
             }
-            FindError::Io(error) => error.fmt(f),
+            FindError::Io(error) => write!(f, "cannot read the directory: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for FindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            FindError::Io(error) => Some(error),
+            FindError::None(_) | FindError::Several(..) => None,
         }
     }
 }
 
 impl Entry {
-    /// The process and the number in an id of mm4d, `P-N`.
-    pub fn piece(&self) -> Option<&str> {
-        piece(&self.id)
+    /// The entry of a file at `path`.
+    pub fn at(path: &Path) -> Entry {
+        let name: OsString = path.file_name().unwrap_or(path.as_os_str()).to_owned();
+        let name = name.to_string_lossy();
+        let id = id_of(&name);
+        Entry {
+            time: time_of(id).or_else(|| {
+                let modified = fs::metadata(path).ok()?.modified().ok()?;
+                Timestamp::try_from(modified).ok()
+            }),
+            id: id.to_owned(),
+            path: path.to_owned(),
+        }
+    }
+
+    /// The process and the count in an id of mm4d, `P-N`: shorter than the prefix
+    /// that identifies one message of a burst.
+    pub fn short_id(&self) -> Option<String> {
+        Some(MessageId::parse(&self.id)?.short().to_owned())
     }
 }
 
-/// The process and the number in an id of mm4d, `P-N`: shorter than the prefix
-/// that tells the messages of a burst apart.
-pub fn piece(id: &str) -> Option<&str> {
-    mm4d_time(id)?;
-    id.get(24..)?.split('@').next()
-}
-
-impl Spool {
+impl Store {
     /// Opens `root`: a directory with new/ or cur/ is a Maildir, any other
-    /// directory a folder of `.eml` files, anything else one message.
+    /// directory holds `.eml` files, anything else is one message.
     ///
     /// # Errors
     ///
-    /// When there is nothing at `root` or it cannot be looked at.
-    pub fn open(root: &Path) -> io::Result<Spool> {
+    /// When there is nothing at `root` or it cannot be read.
+    pub fn open(root: &Path) -> io::Result<Store> {
         let kind = match fs::metadata(root)? {
             meta if !meta.is_dir() => Kind::File,
             _ if root.join("new").is_dir() || root.join("cur").is_dir() => Kind::Maildir,
-            _ => Kind::Folder,
+            _ => Kind::Directory,
         };
-        Ok(Spool {
+        Ok(Store {
             root: root.to_owned(),
             kind,
             opened: Cell::new(0),
@@ -135,7 +161,7 @@ impl Spool {
                 .map(|name| self.root.join(name))
                 .filter(|path| path.is_dir())
                 .collect(),
-            Kind::Folder => vec![self.root.clone()],
+            Kind::Directory => vec![self.root.clone()],
             Kind::File => Vec::new(),
         }
     }
@@ -147,7 +173,7 @@ impl Spool {
     /// When a directory cannot be read.
     pub fn entries(&self) -> io::Result<Vec<Entry>> {
         if self.kind == Kind::File {
-            return Ok(vec![entry_of(&self.root)]);
+            return Ok(vec![Entry::at(&self.root)]);
         }
         let mut entries = Vec::new();
         for directory in self.directories() {
@@ -156,7 +182,7 @@ impl Spool {
                 // One that is gone since has no type.
                 let is_file = found.file_type().is_ok_and(|kind| kind.is_file());
                 if is_file && self.is_message(&found.file_name()) {
-                    entries.push(entry_of(&found.path()));
+                    entries.push(Entry::at(&found.path()));
                 }
             }
         }
@@ -182,14 +208,14 @@ impl Spool {
         let path = Path::new(wanted);
         let is_path = wanted.contains('/') || wanted.ends_with(".eml");
         if is_path && path.is_file() {
-            return Ok(entry_of(path));
+            return Ok(Entry::at(path));
         }
         let entries = self.entries().map_err(FindError::Io)?;
         let id = id_of(wanted.rsplit('/').next().unwrap_or(wanted));
         let mut found: Vec<&Entry> = Vec::new();
         for fits in [
             |entry: &Entry, id: &str| entry.id == id,
-            |entry: &Entry, id: &str| entry.piece() == Some(id),
+            |entry: &Entry, id: &str| entry.short_id().as_deref() == Some(id),
             |entry: &Entry, id: &str| entry.id.starts_with(id),
             |entry: &Entry, id: &str| entry.id.contains(id),
         ] {
@@ -212,41 +238,42 @@ impl Spool {
         }
     }
 
-    /// The octets of a message, at most [`MAX_MESSAGE`] of them.
+    /// A message, at most [`MAX_MESSAGE`] bytes of it.
     ///
     /// # Errors
     ///
-    /// When the file is gone, also from cur/, or cannot be read.
-    pub fn read(&self, entry: &Entry) -> io::Result<Octets> {
+    /// When the file was deleted, also from cur/, is not a regular file, or
+    /// cannot be read.
+    pub fn read(&self, entry: &Entry) -> io::Result<RawMessage> {
         self.read_some(entry, |file| {
-            let mut octets = Vec::new();
-            file.take(MAX_MESSAGE).read_to_end(&mut octets)?;
-            Ok(octets)
+            let mut bytes = Vec::new();
+            file.take(MAX_MESSAGE).read_to_end(&mut bytes)?;
+            Ok(bytes)
         })
     }
 
-    /// As many octets of a message as its header block takes, or a few more.
+    /// As many bytes of a message as its header block takes, or a few more.
     ///
     /// # Errors
     ///
-    /// As [`Spool::read`].
-    pub fn read_header(&self, entry: &Entry) -> io::Result<Octets> {
+    /// As [`Store::read`].
+    pub fn read_header(&self, entry: &Entry) -> io::Result<RawMessage> {
         self.read_some(entry, |file| {
-            let mut octets = Vec::new();
+            let mut bytes = Vec::new();
             let mut limit = FIRST_READ;
             loop {
-                let read = file.take(limit).read_to_end(&mut octets)?;
-                let whole = (read as u64) < limit || octets.len() > header::MAX_OCTETS;
-                if whole || header::Header::parse(&octets).ended {
-                    return Ok(octets);
+                let read = file.take(limit).read_to_end(&mut bytes)?;
+                let whole = (read as u64) < limit || bytes.len() > header::MAX_BYTES;
+                if whole || Header::parse(&bytes).ended {
+                    return Ok(bytes);
                 }
-                limit = octets.len() as u64;
+                limit = bytes.len() as u64;
             }
         })
     }
 
-    /// How many files have been opened, for those who doubt that listing a few
-    /// of many messages reads only those few.
+    /// How many files have been opened, for tests that listing a few of many
+    /// messages reads only those few.
     pub fn files_opened(&self) -> usize {
         self.opened.get()
     }
@@ -255,13 +282,13 @@ impl Spool {
     ///
     /// # Errors
     ///
-    /// As [`Spool::read`].
+    /// As [`Store::read`].
     pub fn open_file(&self, entry: &Entry) -> io::Result<(PathBuf, File)> {
         self.opened.set(self.opened.get() + 1);
-        match File::open(&entry.path) {
+        match open_regular(&entry.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let moved = self.moved(entry).ok_or(error)?;
-                File::open(&moved).map(|file| (moved, file))
+                open_regular(&moved).map(|file| (moved, file))
             }
             file => file.map(|file| (entry.path.clone(), file)),
         }
@@ -271,19 +298,17 @@ impl Spool {
         &self,
         entry: &Entry,
         read: impl FnOnce(&mut File) -> io::Result<Vec<u8>>,
-    ) -> io::Result<Octets> {
+    ) -> io::Result<RawMessage> {
         let (path, mut file) = self.open_file(entry)?;
         let meta = file.metadata()?;
-        if meta.is_dir() {
-            return Err(io::Error::other("is a directory"));
-        }
-        let octets = read(&mut file)?;
-        // A pipe has no size of its own.
-        let file_size = meta.len().max(octets.len() as u64);
-        Ok(Octets {
+        let bytes = read(&mut file)?;
+        // The file may have grown since.
+        let file_size = meta.len().max(bytes.len() as u64);
+        Ok(RawMessage {
             path,
-            octets,
+            bytes,
             file_size,
+            mode: meta.permissions().mode() & 0o777,
         })
     }
 
@@ -310,17 +335,15 @@ impl Spool {
     }
 }
 
-/// The entry of a file that lies at `path`.
-pub fn entry_of(path: &Path) -> Entry {
-    let name: OsString = path.file_name().unwrap_or(path.as_os_str()).to_owned();
-    let name = name.to_string_lossy();
-    Entry {
-        time: time_of(&name).or_else(|| {
-            let modified = fs::metadata(path).ok()?.modified().ok()?;
-            Timestamp::try_from(modified).ok()
-        }),
-        id: id_of(&name).to_owned(),
-        path: path.to_owned(),
+/// Opens a file for reading if it is a regular one. Opening a pipe would wait
+/// for its writer, and opening a device may do anything.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    match file.metadata()? {
+        meta if meta.is_file() => Ok(file),
+        meta if meta.is_dir() => Err(io::Error::other("it is a directory")),
+        _ => Err(io::Error::other("it is not a regular file")),
     }
 }
 
@@ -330,40 +353,17 @@ pub fn id_of(name: &str) -> &str {
     name.strip_suffix(".eml").unwrap_or(name)
 }
 
-fn time_of(name: &str) -> Option<Timestamp> {
-    mm4d_time(name).or_else(|| maildir_time(name))
-}
-
-/// `YYYYMMDDTHHMMSS.uuuuuuZ-…`
-fn mm4d_time(name: &str) -> Option<Timestamp> {
-    let number = |from: usize, to: usize| -> Option<i64> {
-        let digits = name.get(from..to)?;
-        digits
-            .bytes()
-            .all(|digit| digit.is_ascii_digit())
-            .then(|| digits.parse().ok())?
-    };
-    let mark = |at: usize, letter: &str| name.get(at..at + 1) == Some(letter);
-    if !(mark(8, "T") && mark(15, ".") && mark(22, "Z") && mark(23, "-")) {
-        return None;
+fn time_of(id: &str) -> Option<Timestamp> {
+    match MessageId::parse(id) {
+        Some(id) => Some(id.time()),
+        None => maildir_time(id),
     }
-    let civil = jiff::civil::DateTime::new(
-        number(0, 4)?.try_into().ok()?,
-        number(4, 6)?.try_into().ok()?,
-        number(6, 8)?.try_into().ok()?,
-        number(9, 11)?.try_into().ok()?,
-        number(11, 13)?.try_into().ok()?,
-        number(13, 15)?.try_into().ok()?,
-        i32::try_from(number(16, 22)? * 1000).ok()?,
-    )
-    .ok()?;
-    jiff::tz::Offset::UTC.to_timestamp(civil).ok()
 }
 
 /// `1643149063.M123456P42.host`: seconds, and microseconds where they are given.
 fn maildir_time(name: &str) -> Option<Timestamp> {
     let (seconds, rest) = name.split_once('.')?;
-    if !(9..=11).contains(&seconds.len()) || !seconds.bytes().all(|digit| digit.is_ascii_digit()) {
+    if !(9..=11).contains(&seconds.len()) || !is_digits(seconds) {
         return None;
     }
     let micros: String = rest
@@ -381,7 +381,7 @@ fn maildir_time(name: &str) -> Option<Timestamp> {
 mod tests {
     use super::*;
 
-    fn spool(files: &[&str]) -> (tempfile::TempDir, Spool) {
+    fn spool(files: &[&str]) -> (tempfile::TempDir, Store) {
         let dir = tempfile::tempdir().unwrap();
         for sub in ["tmp", "new", "cur"] {
             fs::create_dir(dir.path().join(sub)).unwrap();
@@ -389,11 +389,11 @@ mod tests {
         for file in files {
             fs::write(dir.path().join(file), file.as_bytes()).unwrap();
         }
-        let spool = Spool::open(dir.path()).unwrap();
+        let spool = Store::open(dir.path()).unwrap();
         (dir, spool)
     }
 
-    fn ids(spool: &Spool) -> Vec<String> {
+    fn ids(spool: &Store) -> Vec<String> {
         let entries = spool.entries().unwrap();
         entries.into_iter().map(|entry| entry.id).collect()
     }
@@ -403,7 +403,7 @@ mod tests {
     const C: &str = "20220127T001743.000001Z-7-000003@mm4.example.com";
 
     #[test]
-    fn messages_sort_by_time_whatever_names_them() {
+    fn messages_sort_by_time_whatever_named_them() {
         let (_dir, spool) = spool(&[
             &format!("new/{C}.eml"),
             &format!("new/{B}.eml"),
@@ -429,17 +429,17 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_holds_its_eml_files_and_a_file_itself() {
+    fn a_directory_holds_its_eml_files_and_a_file_itself() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("one.eml"), "x").unwrap();
         fs::write(dir.path().join("notes.txt"), "x").unwrap();
-        assert_eq!(ids(&Spool::open(dir.path()).unwrap()), ["one"]);
-        let file = Spool::open(&dir.path().join("notes.txt")).unwrap();
+        assert_eq!(ids(&Store::open(dir.path()).unwrap()), ["one"]);
+        let file = Store::open(&dir.path().join("notes.txt")).unwrap();
         assert_eq!(ids(&file), ["notes.txt"]);
     }
 
     #[test]
-    fn a_prefix_or_a_piece_of_an_id_finds_it() {
+    fn a_prefix_or_a_part_of_an_id_finds_it() {
         let (_dir, spool) = spool(&[
             &format!("new/{A}.eml"),
             &format!("new/{B}.eml"),
@@ -488,20 +488,32 @@ mod tests {
     }
 
     #[test]
+    fn a_pipe_is_not_read_and_stops_nobody() {
+        let (dir, spool) = spool(&[&format!("new/{A}.eml")]);
+        let pipe = dir.path().join(format!("new/{B}.eml"));
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, Mode::from_raw_mode(0o644)).unwrap();
+        assert_eq!(ids(&spool), [A]);
+        let error = spool.read(&Entry::at(&pipe)).unwrap_err();
+        assert_eq!(error.to_string(), "it is not a regular file");
+        let error = Store::open(&pipe).unwrap().read(&Entry::at(&pipe));
+        assert!(error.is_err());
+    }
+
+    #[test]
     fn of_a_big_file_only_its_header_is_read_when_that_is_enough() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("big.eml");
         let mut mail = b"Subject: x\r\n\r\n".to_vec();
         mail.resize(1_000_000, b'x');
         fs::write(&path, &mail).unwrap();
-        let spool = Spool::open(&path).unwrap();
-        let read = spool.read_header(&entry_of(&path)).unwrap();
-        assert_eq!(read.octets.len() as u64, FIRST_READ);
+        let spool = Store::open(&path).unwrap();
+        let read = spool.read_header(&Entry::at(&path)).unwrap();
+        assert_eq!(read.bytes.len() as u64, FIRST_READ);
         assert_eq!(read.file_size, 1_000_000);
         fs::write(&path, vec![b'y'; 3_000_000]).unwrap();
-        let read = spool.read_header(&entry_of(&path)).unwrap();
-        assert!(read.octets.len() > header::MAX_OCTETS);
-        assert!(read.octets.len() < 3_000_000);
+        let read = spool.read_header(&Entry::at(&path)).unwrap();
+        assert!(read.bytes.len() > header::MAX_BYTES);
+        assert!(read.bytes.len() < 3_000_000);
     }
 
     #[test]
@@ -509,9 +521,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("giant.eml");
         File::create(&path).unwrap().set_len(5 << 30).unwrap();
-        let spool = Spool::open(&path).unwrap();
-        let read = spool.read(&entry_of(&path)).unwrap();
-        assert_eq!(read.octets.len() as u64, MAX_MESSAGE);
+        let spool = Store::open(&path).unwrap();
+        let read = spool.read(&Entry::at(&path)).unwrap();
+        assert_eq!(read.bytes.len() as u64, MAX_MESSAGE);
         assert_eq!(read.file_size, 5 << 30);
     }
 }

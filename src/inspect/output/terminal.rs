@@ -1,13 +1,13 @@
 //! Text for a terminal: nothing that a peer wrote may move the cursor, change
 //! a colour or turn the line around.
 //!
-//! Every text of a message goes through [`line()`] or [`block`]. Limits: [`width`]
-//! knows the wide and the empty letters of the common scripts, not all of them.
-//! Nothing fails.
+//! Every text of a message goes through [`line()`] or [`block`]. Nothing fails.
 
 use std::io::{self, IsTerminal, Write};
 
-/// Columns taken when nobody says how many there are: none are cut.
+use unicode_width::UnicodeWidthChar;
+
+/// Columns assumed when nothing says how many there are: nothing is cut.
 const UNLIMITED: usize = usize::MAX;
 
 /// How to write: how wide, and whether in colour.
@@ -20,16 +20,16 @@ pub struct Terminal {
     colour: bool,
 }
 
-/// A way to set a word apart.
+/// A way to mark a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
     /// A heading.
     Bold,
     /// What matters less.
     Dim,
-    /// A name that one looks for.
+    /// A name to look for.
     Cyan,
-    /// What is well.
+    /// What is in order.
     Green,
     /// What is wrong.
     Red,
@@ -77,7 +77,7 @@ impl Terminal {
         }
     }
 
-    /// A terminal that takes colour, for those who test it.
+    /// A terminal with colour, for tests.
     pub fn in_colour() -> Terminal {
         Terminal {
             colour: true,
@@ -85,7 +85,7 @@ impl Terminal {
         }
     }
 
-    /// The text, set apart where colour is taken.
+    /// The text, in colour where the terminal has it.
     pub fn paint(&self, tone: Tone, text: &str) -> String {
         if !self.colour || text.is_empty() {
             return text.to_owned();
@@ -121,8 +121,8 @@ pub fn block(text: &str) -> String {
 /// # Errors
 ///
 /// When they cannot be written.
-pub fn write_harmless(out: &mut dyn Write, octets: &[u8]) -> io::Result<()> {
-    for line in octets.split_inclusive(|octet| *octet == b'\n') {
+pub fn write_harmless(out: &mut dyn Write, bytes: &[u8]) -> io::Result<()> {
+    for line in bytes.split_inclusive(|octet| *octet == b'\n') {
         let text = String::from_utf8_lossy(line).replace("\r\n", "\n");
         out.write_all(block(&text).as_bytes())?;
     }
@@ -159,35 +159,12 @@ pub fn width(text: &str) -> usize {
     text.chars().map(letter_width).sum()
 }
 
+/// Columns that a letter takes: two for a wide one, none for an accent.
 fn letter_width(letter: char) -> usize {
-    match u32::from(letter) {
-        // Accents and points, joiners, variation selectors.
-        0x300..=0x36f
-        | 0x591..=0x5bd
-        | 0x5bf
-        | 0x5c1..=0x5c2
-        | 0x5c4..=0x5c5
-        | 0x610..=0x61a
-        | 0x64b..=0x65f
-        | 0x200b..=0x200d
-        | 0x20d0..=0x20f0
-        | 0xfe00..=0xfe0f => 0,
-        0x1100..=0x115f
-        | 0x2e80..=0xa4cf
-        | 0xac00..=0xd7a3
-        | 0xf900..=0xfaff
-        | 0xfe30..=0xfe6f
-        | 0xff00..=0xff60
-        | 0xffe0..=0xffe6
-        | 0x1f300..=0x1f64f
-        | 0x1f680..=0x1f6ff
-        | 0x1f900..=0x1f9ff
-        | 0x20000..=0x3fffd => 2,
-        _ => 1,
-    }
+    letter.width().unwrap_or(0)
 }
 
-/// The text cut to so many columns, an ellipsis in the place of what is gone.
+/// The text cut to that many columns; an ellipsis replaces what was cut off.
 pub fn cut(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
@@ -207,20 +184,10 @@ pub fn cut(text: &str, columns: usize) -> String {
     kept
 }
 
-/// The text filled up with blanks to so many columns.
+/// The text padded with blanks to that many columns.
 pub fn pad(text: &str, columns: usize) -> String {
     let blanks = columns.saturating_sub(width(text));
     format!("{text}{:blanks$}", "")
-}
-
-/// A size as people say it: `812 B`, `12.3 kB`, `1.4 MB`.
-pub fn octets(count: u64) -> String {
-    match count {
-        0..1000 => format!("{count} B"),
-        1000..999_950 => format!("{:.1} kB", count as f64 / 1000.0),
-        999_950..999_950_000 => format!("{:.1} MB", count as f64 / 1e6),
-        _ => format!("{:.1} GB", count as f64 / 1e9),
-    }
 }
 
 #[cfg(test)]
@@ -245,21 +212,13 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_cut_to_columns_not_to_octets() {
+    fn texts_are_cut_to_columns_not_to_bytes() {
         assert_eq!(cut("hello", 5), "hello");
         assert_eq!(cut("hello!", 5), "hell…");
         assert_eq!(cut("שלום עולם", 5), "שלום…");
         assert_eq!(cut("日本語", 4), "日…");
         assert_eq!(cut("x", 0), "");
         assert_eq!(width(&pad("日本", 6)), 6);
-    }
-
-    #[test]
-    fn sizes_are_said_in_words() {
-        assert_eq!(octets(0), "0 B");
-        assert_eq!(octets(12_345), "12.3 kB");
-        assert_eq!(octets(999_999), "1.0 MB");
-        assert_eq!(octets(5 << 30), "5.4 GB");
     }
 
     #[test]

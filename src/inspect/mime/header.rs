@@ -1,21 +1,23 @@
 //! The header block of a mail or of one of its parts.
 //!
-//! Lenient: a line that is no field is skipped and counted, a fold of white
+//! Lenient: a line that is not a field is skipped and counted, a fold of white
 //! space alone belongs to its field, LF does for CRLF, the empty line at the
-//! end may be missing. Nothing fails. Limits: [`MAX_OCTETS`] of block,
+//! end may be missing. Nothing fails. Limits: [`MAX_BYTES`] of block,
 //! [`MAX_FIELDS`] fields in a mail and [`MAX_PART_FIELDS`] in a part,
-//! [`MAX_VALUE`] octets of a value; what is beyond is left out and
-//! [`Header::cut`] says so.
+//! [`MAX_VALUE`] bytes of a field; what is beyond is left out and
+//! [`Header::cut`] says so. The time is linear in the length of the block.
 
 use std::borrow::Cow;
 
-/// Octets of a header block that are read.
-pub const MAX_OCTETS: usize = 1024 * 1024;
+use super::words;
+
+/// Bytes of a header block that are read.
+pub const MAX_BYTES: usize = 1024 * 1024;
 /// Fields of a mail's header block that are kept.
 pub const MAX_FIELDS: usize = 20_000;
 /// Fields of a part's header block that are kept; a mail may have 1,000 parts.
 pub const MAX_PART_FIELDS: usize = 1000;
-/// Octets of one value that are decoded; gateways fold fields of 1.6 kB.
+/// Bytes of one field that are decoded; gateways fold fields of 1.6 kB.
 pub const MAX_VALUE: usize = 64 * 1024;
 
 /// One header block.
@@ -23,9 +25,9 @@ pub const MAX_VALUE: usize = 64 * 1024;
 pub struct Header<'a> {
     /// The fields in their order.
     pub fields: Vec<Field<'a>>,
-    /// Octets up to the body, the empty line included.
-    pub octets: usize,
-    /// Lines that were no field.
+    /// Bytes up to the body, the empty line included.
+    pub length: usize,
+    /// Lines that are not fields.
     pub junk: usize,
     /// A limit of this module left something out.
     pub cut: bool,
@@ -65,7 +67,7 @@ impl<'a> Header<'a> {
                 at = next;
                 break;
             }
-            if next > MAX_OCTETS {
+            if next > MAX_BYTES {
                 header.cut = true;
                 at = body_after(octets, at);
                 break;
@@ -73,7 +75,7 @@ impl<'a> Header<'a> {
             header.take(octets, at, next, max_fields);
             at = next;
         }
-        header.octets = at;
+        header.length = at;
         header
     }
 
@@ -121,6 +123,11 @@ impl<'a> Header<'a> {
             .copied()
     }
 
+    /// The first field of that name that has a value.
+    pub fn field_with_value(&self, name: &str) -> Option<Field<'a>> {
+        self.all(name).find(|field| !field.is_empty())
+    }
+
     /// The decoded value of the first field of that name that has one.
     pub fn value(&self, name: &str) -> Option<String> {
         self.all(name)
@@ -147,50 +154,46 @@ impl<'a> Field<'a> {
         self.name.eq_ignore_ascii_case(name.as_bytes())
     }
 
-    /// Where it begins in its block, in octets.
+    /// Where it begins in its block, in bytes.
     pub fn start(&self) -> usize {
         self.start
     }
 
-    /// Octets of it, its last line end included.
-    pub fn octets(&self) -> usize {
-        self.whole.len()
+    /// Whether nothing but blanks follows the colon.
+    pub fn is_empty(&self) -> bool {
+        self.written().trim_ascii().is_empty()
     }
 
     /// The value unfolded, its encoded words decoded (RFC 2047), without blanks
-    /// around it. Octets that are not UTF-8 are read as Latin-1.
+    /// around it. Bytes that are not UTF-8 are read as Windows-1252.
     pub fn value(&self) -> String {
-        match mailparse::parse_header(self.bounded()) {
-            Ok((field, _)) => field.get_value().trim().to_owned(),
-            Err(_) => self.raw_value(),
-        }
+        words::decode(&self.unfolded()).trim().to_owned()
     }
 
     /// The value unfolded (RFC 5322 2.2.3) and otherwise as it was written,
     /// without blanks around it.
     pub fn raw_value(&self) -> String {
-        let value = memchr::memchr(b':', self.bounded())
-            .and_then(|colon| self.bounded().get(colon + 1..))
-            .unwrap_or_default();
-        let value = String::from_utf8_lossy(value).replace(['\r', '\n'], "");
+        let value = String::from_utf8_lossy(self.written()).replace(['\r', '\n'], "");
         value.trim().to_owned()
     }
 
-    fn bounded(&self) -> &'a [u8] {
-        self.whole.get(..MAX_VALUE).unwrap_or(self.whole)
+    /// The value with each fold as one blank.
+    pub(crate) fn unfolded(&self) -> Cow<'a, [u8]> {
+        let value = self.written().trim_ascii();
+        if memchr::memchr(b'\n', value).is_none() {
+            return Cow::Borrowed(value);
+        }
+        let lines = value.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+        Cow::Owned(lines.collect::<Vec<_>>().join(&b' '))
     }
-}
 
-/// Encoded words in a parameter, where RFC 2047 5 forbids them and senders
-/// write them all the same.
-pub fn decode_words(text: &str) -> String {
-    if !text.contains("=?") {
-        return text.trim().to_owned();
-    }
-    let field = format!("x: {}", text.replace(['\r', '\n'], " "));
-    match mailparse::parse_header(field.as_bytes()) {
-        Ok((field, _)) => field.get_value().trim().to_owned(),
-        Err(_) => text.trim().to_owned(),
+    /// What follows the colon, at most [`MAX_VALUE`] bytes of the field.
+    fn written(&self) -> &'a [u8] {
+        let field = self.whole.get(..MAX_VALUE).unwrap_or(self.whole);
+        let colon = memchr::memchr(b':', field);
+        colon
+            .and_then(|colon| field.get(colon + 1..))
+            .unwrap_or_default()
     }
 }
 
@@ -239,7 +242,7 @@ mod tests {
         assert!(header.field("to").is_none());
         assert!(header.ended);
         assert_eq!(
-            header.octets,
+            header.length,
             b"subject:One\r\nX-A : b\r\nSUBJECT: two\r\n\r\n".len()
         );
     }
@@ -276,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_are_no_field_are_counted_and_passed() {
+    fn lines_that_are_not_fields_are_counted_and_skipped() {
         let header =
             Header::parse(b"From someone\nnonsense\n fold of it\n: no name\na b: c\nTo: x\n\n");
         assert_eq!(header.junk, 4);
@@ -293,7 +296,7 @@ mod tests {
         let header = Header::parse(&mail);
         assert!(header.cut);
         assert_eq!(header.fields.len(), MAX_FIELDS);
-        assert_eq!(mail.get(header.octets..), Some(&b"body"[..]));
+        assert_eq!(mail.get(header.length..), Some(&b"body"[..]));
     }
 
     #[test]

@@ -2,93 +2,147 @@
 //!
 //! The result is a mail of a header block alone. Its lines end with LF, which is
 //! what `sendmail -t` takes and what `swaks --data -` turns into CRLF. What the
-//! peer wrote is echoed only if it can be nothing but the value of its field; a
+//! peer wrote is repeated only if it can be nothing but the value of its field; a
 //! value that swaks would expand into something else is refused unless forced.
-//! Fails with a sentence that says what is in the way and how to mend it.
+
+use std::error::Error;
+use std::fmt;
 
 use jiff::Timestamp;
 
 use super::message::Message;
-use crate::mm4::{Address, MessageType, REQUEST_STATUS_CODES};
+use crate::mm4::date::rfc5322;
+use crate::mm4::{Address, MessageType, RequestStatus};
+use crate::smtp::{ForwardPath, mailbox};
+use crate::spool::id::is_server_name;
 
-/// Octets of a line, its LF excluded (RFC 5322 2.1.1).
+/// Bytes of a line, its LF excluded (RFC 5322 2.1.1).
 const MAX_LINE: usize = 998;
-/// The version claimed when the REQ names none.
+/// The version stated when the REQ names none.
 const DEFAULT_VERSION: &str = "6.10.0";
 
-/// What the RES shall say.
-#[derive(Clone, Debug, Default)]
+/// What the RES says.
+#[derive(Clone, Debug)]
 pub struct Answer {
-    /// `X-Mms-Request-Status-Code`, one of [`REQUEST_STATUS_CODES`].
-    pub status: String,
+    /// `X-Mms-Request-Status-Code`.
+    pub status: RequestStatus,
     /// `X-Mms-Status-Text`.
     pub text: Option<String>,
-    /// Answer although none was asked for, or although a value is delicate.
+    /// Answer although none was asked for, or although swaks would expand a value.
     pub force: bool,
 }
 
-/// The spelling of a status code, given in any case.
-pub fn status(word: &str) -> Option<&'static str> {
-    REQUEST_STATUS_CODES
-        .into_iter()
-        .find(|code| code.eq_ignore_ascii_case(word.trim()))
+/// Why there is no RES.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResponseError {
+    /// The message is a RES itself.
+    IsResponse(MessageType),
+    /// It is none of the six messages.
+    NotMm4,
+    /// `X-Mms-Ack-Request` does not ask for one.
+    NotWanted,
+    /// Neither `X-Mms-Originator-System` nor `Sender` says where it goes.
+    NoAddress,
+    /// The field is not exactly one mailbox with a domain.
+    BadAddress(&'static str, String),
+    /// It has no `X-Mms-Transaction-ID`.
+    NoTransaction,
+    /// The value of the field has a control character.
+    Control(&'static str),
+    /// The line of the field would be too long.
+    TooLong(&'static str),
+    /// swaks would replace what is named in the value of the field.
+    SwaksToken(&'static str, &'static str),
 }
 
-/// Composes the RES. `now` is the date that it bears, `unique` what sets its
-/// Message-ID apart from every other of that moment.
+impl fmt::Display for ResponseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ResponseError::IsResponse(kind) => {
+                write!(f, "it is itself an answer ({})", kind.name())
+            }
+            ResponseError::NotMm4 => {
+                f.write_str("it is not an MM4 request: its X-Mms-Message-Type is none of TS 23.140")
+            }
+            ResponseError::NotWanted => f.write_str(
+                "it does not ask for an answer (X-Mms-Ack-Request is not Yes); use --force to \
+                 answer anyway",
+            ),
+            ResponseError::NoAddress => f.write_str(
+                "nothing says where an answer goes: X-Mms-Originator-System and Sender are missing",
+            ),
+            ResponseError::BadAddress(field, value) => {
+                write!(f, "{field} is '{value}', not one mailbox with a domain")
+            }
+            ResponseError::NoTransaction => f.write_str(
+                "X-Mms-Transaction-ID is missing, without which the peer cannot assign an answer",
+            ),
+            ResponseError::Control(field) => {
+                write!(f, "{field} has a control character and cannot be repeated")
+            }
+            ResponseError::TooLong(field) => {
+                write!(
+                    f,
+                    "{field} is longer than a line of mail may be ({MAX_LINE} bytes)"
+                )
+            }
+            ResponseError::SwaksToken(field, token) => write!(
+                f,
+                "{field} has {token}, which `swaks --data` replaces; use --force to write it for \
+                 `sendmail -t` or `swaks --no-data-fixup`"
+            ),
+        }
+    }
+}
+
+impl Error for ResponseError {}
+
+/// Composes the RES. `now` is its date, `unique` distinguishes its Message-ID
+/// from every other of that moment.
 ///
 /// # Errors
 ///
-/// When the message is no REQ, asks for no answer, names no address or no
-/// transaction, or holds a value that cannot be echoed.
+/// When the message is not a REQ, asks for no answer, names no address or no
+/// transaction, or has a value that cannot be repeated.
 pub fn compose(
     message: &Message<'_>,
     answer: &Answer,
     now: Timestamp,
     unique: u32,
-) -> Result<String, String> {
-    let response = response_type(message)?;
+) -> Result<String, ResponseError> {
+    let kind = message.kind().ok_or(ResponseError::NotMm4)?;
+    let response = kind.response().ok_or(ResponseError::IsResponse(kind))?;
     if !answer.force && message.yes("X-Mms-Ack-Request") != Some(true) {
-        return Err(
-            "it asks for no answer (X-Mms-Ack-Request is not Yes); --force answers all the same"
-                .to_owned(),
-        );
+        return Err(ResponseError::NotWanted);
     }
     let to = recipient(message)?;
     let domain = own_domain(message);
+    let system = format!("system-user@{domain}");
+    let id = format!("<{}.{unique}@{domain}>", now.as_microsecond());
     let mut mail = Mail {
         lines: String::new(),
         force: answer.force,
     };
-    mail.field("From", &format!("system-user@{domain}"))?;
-    mail.field("Sender", &format!("system-user@{domain}"))?;
+    mail.field("From", &system)?;
+    mail.field("Sender", &system)?;
     mail.field("To", &to)?;
-    mail.field(
-        "Date",
-        &now.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string(),
-    )?;
-    mail.field(
-        "Message-ID",
-        &format!("<{}.{unique}@{domain}>", now.as_microsecond()),
-    )?;
+    mail.field("Date", &rfc5322(now))?;
+    mail.field("Message-ID", &id)?;
     mail.field("Auto-Submitted", "auto-replied")?;
     let version = message.header.raw_value("X-Mms-3GPP-MMS-Version");
-    mail.field(
-        "X-Mms-3GPP-MMS-Version",
-        version.as_deref().unwrap_or(DEFAULT_VERSION),
-    )?;
+    let version = version.as_deref().unwrap_or(DEFAULT_VERSION);
+    mail.field("X-Mms-3GPP-MMS-Version", version)?;
     mail.field("X-Mms-Message-Type", response.name())?;
-    let transaction = message.header.raw_value("X-Mms-Transaction-ID").ok_or(
-        "it has no X-Mms-Transaction-ID, without which no answer can be told from another",
-    )?;
+    let transaction = message.header.raw_value("X-Mms-Transaction-ID");
+    let transaction = transaction.ok_or(ResponseError::NoTransaction)?;
     mail.field("X-Mms-Transaction-ID", &transaction)?;
-    // TS 23.140 8.4.3: the answer to a read report bears no Message-ID.
+    // TS 23.140 8.4.3: the answer to a read report has no Message-ID.
     if response != MessageType::ReadReplyReportRes
         && let Some(id) = message.header.raw_value("X-Mms-Message-ID")
     {
         mail.field("X-Mms-Message-ID", &id)?;
     }
-    mail.field("X-Mms-Request-Status-Code", &answer.status)?;
+    mail.field("X-Mms-Request-Status-Code", answer.status.name())?;
     if let Some(text) = answer.text.as_deref().filter(|text| !text.is_empty()) {
         mail.field("X-Mms-Status-Text", &encoded(text))?;
     }
@@ -96,75 +150,41 @@ pub fn compose(
     Ok(mail.lines)
 }
 
-fn response_type(message: &Message<'_>) -> Result<MessageType, String> {
-    match message.kind() {
-        Some(kind) => kind
-            .response()
-            .ok_or_else(|| format!("it is itself an answer ({})", kind.name())),
-        None => {
-            Err("it is no MM4 request (its X-Mms-Message-Type is none of TS 23.140)".to_owned())
-        }
-    }
-}
-
-/// One mailbox with a domain, as it may stand in a `To:` that a mailer reads:
+/// One mailbox with a domain, as it may be in a `To:` that a mailer reads:
 /// anything else could name further recipients.
-fn recipient(message: &Message<'_>) -> Result<String, String> {
-    let (field, written) = message.response_address().ok_or(
-        "nothing says where an answer goes: it has no X-Mms-Originator-System and no Sender",
-    )?;
-    let address = Address::parse(&written);
-    let text = address.as_ref().map(Address::to_string).unwrap_or_default();
-    let domain = address.as_ref().and_then(Address::domain);
-    let domain_is_right = domain.is_some_and(|domain| {
-        let literal = domain.starts_with('[') && domain.ends_with(']');
-        let inner = domain.trim_matches(['[', ']']);
-        let letters = inner.bytes().all(|octet| {
-            octet.is_ascii_alphanumeric() || b"-._".contains(&octet) || (literal && octet == b':')
-        });
-        !inner.is_empty() && letters
-    });
-    // RFC 5322 3.2.3: the letters of an atom, and dots between atoms.
-    let local_is_right = text.rsplit_once('@').is_some_and(|(local, _)| {
-        !local.is_empty()
-            && !local.starts_with('-')
-            && local.bytes().all(|octet| {
-                octet.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.".contains(&octet)
-            })
-    });
-    if local_is_right && domain_is_right {
-        return Ok(text);
+fn recipient(message: &Message<'_>) -> Result<String, ResponseError> {
+    let (field, written) = message.response_address().ok_or(ResponseError::NoAddress)?;
+    let bad = || ResponseError::BadAddress(field, written.clone());
+    let [address] = Address::parse_list(&written)
+        .try_into()
+        .map_err(|_| bad())?;
+    let path = format!("<{address}>");
+    let Ok((ForwardPath::Mailbox(mailbox), "")) = mailbox::forward_path(&path) else {
+        return Err(bad());
+    };
+    // A mailer could take a quoted local part, or a leading hyphen, for more than
+    // a mailbox.
+    let local = mailbox.local_part();
+    match local.starts_with(['-', '"']) || mailbox.domain().is_empty() {
+        true => Err(bad()),
+        false => Ok(address.to_string()),
     }
-    Err(format!(
-        "{field} is {written}, which is no mailbox with a domain"
-    ))
 }
 
 /// Who answers: the domain that the peer wrote to, else the server's name,
 /// else that of the recipient in the header.
 fn own_domain(message: &Message<'_>) -> String {
-    let trace = message.trace.as_ref();
-    let envelope = trace
-        .and_then(|trace| trace.recipients.first())
-        .and_then(|path| Address::parse(path)?.domain().map(str::to_owned));
-    let server = trace.and_then(|trace| trace.server.clone());
-    let header = message
-        .addresses("To")
-        .iter()
-        .find_map(|to| to.domain().map(str::to_owned));
+    let envelope = message.envelope_to();
+    let envelope = envelope.first().and_then(Address::domain);
+    let server = message.trace.as_ref().map(|trace| trace.server.as_str());
+    let header = message.addresses("To");
+    let header = header.iter().find_map(Address::domain);
     [envelope, server, header]
         .into_iter()
         .flatten()
-        .find(|domain| is_host_name(domain))
-        .unwrap_or_else(|| "localhost".to_owned())
-}
-
-fn is_host_name(text: &str) -> bool {
-    let letters = |text: &str| {
-        text.bytes()
-            .all(|octet| octet.is_ascii_alphanumeric() || b"-._".contains(&octet))
-    };
-    !text.is_empty() && letters(text)
+        .find(|domain| is_server_name(domain))
+        .unwrap_or("localhost")
+        .to_owned()
 }
 
 struct Mail {
@@ -173,25 +193,16 @@ struct Mail {
 }
 
 impl Mail {
-    fn field(&mut self, name: &str, value: &str) -> Result<(), String> {
+    fn field(&mut self, name: &'static str, value: &str) -> Result<(), ResponseError> {
         // One line, whatever the peer wrote: no CR, no LF, no other control.
         if value.chars().any(char::is_control) {
-            return Err(format!(
-                "{name} holds a control character and cannot be echoed"
-            ));
+            return Err(ResponseError::Control(name));
         }
         if name.len() + 2 + value.len() > MAX_LINE {
-            return Err(format!(
-                "{name} is longer than a line of mail may be ({MAX_LINE} octets)"
-            ));
+            return Err(ResponseError::TooLong(name));
         }
-        if !self.force
-            && let Some(token) = swaks_token(value)
-        {
-            return Err(format!(
-                "{name} holds {token}, which `swaks --data` replaces; --force writes it, for \
-                 `sendmail -t` or `swaks --no-data-fixup`"
-            ));
+        if let (false, Some(token)) = (self.force, swaks_token(value)) {
+            return Err(ResponseError::SwaksToken(name, token));
         }
         self.lines.push_str(name);
         self.lines.push_str(": ");
@@ -201,8 +212,8 @@ impl Mail {
     }
 }
 
-/// What swaks puts something else in the place of: a backslash and an `n` would
-/// become a line end, and the rest of the value a field of its own.
+/// What swaks replaces: a backslash and an `n` would become a line end, and the
+/// rest of the value a field of its own.
 fn swaks_token(value: &str) -> Option<&'static str> {
     [
         "\\n",
@@ -218,7 +229,7 @@ fn swaks_token(value: &str) -> Option<&'static str> {
     .find(|token| value.contains(token))
 }
 
-/// ASCII as it is, other text as encoded words (RFC 2047) of at most 75 octets.
+/// ASCII as it is, other text as encoded words (RFC 2047) of at most 75 bytes.
 fn encoded(text: &str) -> String {
     use base64::Engine;
     if text.is_ascii() {
@@ -246,19 +257,19 @@ fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inspect::header::Header;
     use crate::inspect::message::tests::{TRACE, given};
+    use crate::inspect::mime::header::Header;
     use proptest::prelude::*;
 
     fn answer(force: bool) -> Answer {
         Answer {
-            status: "Ok".to_owned(),
+            status: RequestStatus::Ok,
             text: None,
             force,
         }
     }
 
-    fn composed(mail: &str, answer: &Answer) -> Result<String, String> {
+    fn composed(mail: &str, answer: &Answer) -> Result<String, ResponseError> {
         let (entry, file) = given(mail.as_bytes());
         let now = "2022-01-26T00:17:43Z".parse().unwrap();
         compose(&Message::read(&entry, &file), answer, now, 7)
@@ -298,12 +309,13 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_nobody_asked_for_is_refused_unless_forced() {
+    fn an_answer_that_was_not_asked_for_is_refused_unless_forced() {
         for ack in ["X-Mms-Ack-Request: No", "X-Mms-Ack-Request:", "X-Other: x"] {
             let mail = request("MM4_forward.REQ").replace("X-Mms-Ack-Request: Yes", ack);
             assert!(
                 composed(&mail, &answer(false))
                     .unwrap_err()
+                    .to_string()
                     .contains("--force")
             );
             assert!(composed(&mail, &answer(true)).is_ok());
@@ -313,14 +325,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_has_no_answer() {
+    fn what_is_not_a_request_has_no_answer() {
         for kind in ["MM4_forward.RES", "MM1_send.REQ", ""] {
             assert!(composed(&request(kind), &answer(true)).is_err(), "{kind}");
         }
     }
 
     #[test]
-    fn the_sender_stands_in_for_the_originator_system() {
+    fn the_sender_replaces_a_missing_originator_system() {
         let mail = request("MM4_forward.REQ").replace("X-Mms-Originator-System", "X-Other");
         let res = composed(&mail, &answer(false)).unwrap();
         assert!(res.contains("\nTo: other@mms.example.net\n"), "{res}");
@@ -328,6 +340,7 @@ mod tests {
         assert!(
             composed(&mail, &answer(true))
                 .unwrap_err()
+                .to_string()
                 .contains("Sender")
         );
     }
@@ -349,6 +362,8 @@ mod tests {
     fn an_address_that_could_be_more_than_one_is_refused() {
         for hostile in [
             "a@example.net, b@example.com",
+            "<a@example.net>, b@example.com",
+            "a@example.net <b@example.com>, c",
             "a@example.net b@example.com",
             "a,b@example.net",
             "-oQ/tmp@example.net",
@@ -369,6 +384,7 @@ mod tests {
         assert!(
             composed(&mail, &answer(false))
                 .unwrap_err()
+                .to_string()
                 .contains("swaks")
         );
         let res = composed(&mail, &answer(true)).unwrap();
@@ -379,7 +395,7 @@ mod tests {
     fn a_text_beyond_ascii_is_encoded() {
         let text = "הודעה לא התקבלה כי היא גדולה מדי";
         let answer = Answer {
-            status: "Error-content-not-accepted".to_owned(),
+            status: RequestStatus::ContentNotAccepted,
             text: Some(text.to_owned()),
             force: false,
         };
@@ -387,16 +403,6 @@ mod tests {
         assert!(res.is_ascii());
         let header = Header::parse(res.as_bytes());
         assert_eq!(header.value("X-Mms-Status-Text").as_deref(), Some(text));
-    }
-
-    #[test]
-    fn status_codes_are_known_in_any_case() {
-        assert_eq!(status("ok"), Some("Ok"));
-        assert_eq!(
-            status("error-Network-Problem"),
-            Some("Error-network-problem")
-        );
-        assert_eq!(status("fine"), None);
     }
 
     const FIELDS: [&str; 11] = [
@@ -433,7 +439,7 @@ mod tests {
                 let mut wanted = FIELDS.to_vec();
                 wanted.retain(|name| *name != "X-Mms-Message-ID" || names.contains(&(*name).into()));
                 prop_assert_eq!(&names, &wanted);
-                prop_assert_eq!(header.octets, res.len());
+                prop_assert_eq!(header.length, res.len());
                 prop_assert_eq!(header.junk, 0);
                 prop_assert!(!res.contains('\r'));
                 prop_assert_eq!(res.lines().count(), names.len() + 1);

@@ -6,25 +6,22 @@
 
 use std::io::{self, Write};
 
-use jiff::Timestamp;
-
-use super::check::{self, Profile};
-use super::header::Field;
-use super::json;
-use super::message::{Message, readable};
-use super::mime::Part;
 use super::terminal::{self, Terminal, Tone};
-use crate::mm4::{self, Address};
+use super::view::{self, moment, seconds, sha256};
+use crate::inspect::check::{self, Profile};
+use crate::inspect::message::Message;
+use crate::inspect::mime::Part;
+use crate::inspect::mime::header::Field;
 
 /// Columns of a field's name before its value.
 const NAME: usize = 26;
 
-/// Prints the message.
+/// Writes the message.
 ///
 /// # Errors
 ///
 /// When nothing can be written.
-pub fn print(message: &Message<'_>, terminal: &Terminal, out: &mut dyn Write) -> io::Result<()> {
+pub fn write(message: &Message<'_>, terminal: &Terminal, out: &mut dyn Write) -> io::Result<()> {
     let mut page = Page { terminal, out };
     page.title(message)?;
     page.envelope(message)?;
@@ -45,10 +42,10 @@ impl Page<'_> {
         let id = self.terminal.paint(Tone::Bold, &terminal::line(message.id));
         writeln!(self.out, "{id}")?;
         let path = terminal::line(&message.path.to_string_lossy());
-        let size = terminal::octets(message.size);
+        let size = view::size(message.size);
         let exact = match message.size {
             0..1000 => String::new(),
-            octets => format!(" ({octets} octets)"),
+            bytes => format!(" ({bytes} bytes)"),
         };
         writeln!(self.out, "{path}, {size}{exact}")
     }
@@ -70,52 +67,50 @@ impl Page<'_> {
     }
 
     fn envelope(&mut self, message: &Message<'_>) -> io::Result<()> {
+        self.heading("Envelope")?;
         let Some(trace) = &message.trace else {
-            self.heading("Envelope")?;
             return writeln!(self.out, "  none: mm4d did not write this mail");
         };
-        self.heading("Envelope")?;
-        let null = (trace.return_path == "<>").then(|| "made by a machine (RFC 4356)".to_owned());
-        self.field("from", &trace.return_path, null)?;
-        for recipient in &trace.recipients {
-            self.field("to", recipient, None)?;
+        let envelope = &trace.envelope;
+        let null = envelope.reverse_path.mailbox().is_none();
+        let null = null.then(|| "made by a machine (RFC 4356)".to_owned());
+        self.field("from", &envelope.reverse_path.to_string(), null)?;
+        for recipient in &envelope.forward_paths {
+            self.field("to", &recipient.to_string(), None)?;
         }
-        self.field("account", &trace.system_id, None)?;
+        self.field("account", envelope.system_id.as_str(), None)?;
         self.heading("Trace")?;
-        let or = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
-        let date = trace.date.map_or_else(|| "-".to_owned(), moment);
-        self.field("received", &date, None)?;
-        let peer = format!("{} {}", or(&trace.client), or(&trace.peer));
-        self.field("client", &peer, None)?;
-        let tls = match trace.protocol.as_deref() {
-            Some("ESMTPSA") => Some("over TLS".to_owned()),
-            Some("ESMTPA") => Some("in clear".to_owned()),
-            _ => None,
+        self.field("received", &moment(trace.date), None)?;
+        let client = format!("{} {}", envelope.hello, trace.origin.address_literal());
+        self.field("client", &client, None)?;
+        self.field("server", &trace.server, None)?;
+        let tls = if trace.origin.tls {
+            "over TLS"
+        } else {
+            "without TLS"
         };
-        self.field("server", &or(&trace.server), None)?;
-        self.field("protocol", &or(&trace.protocol), tls)
+        self.field("protocol", trace.origin.protocol(), Some(tls.to_owned()))
     }
 
     /// The fields of MM4 first, then the others, each as it was written.
     fn fields(&mut self, message: &Message<'_>) -> io::Result<()> {
-        let above = message.trace.as_ref().map_or(0, |trace| trace.octets);
-        let fields = message.header.fields.iter();
-        let (mms, others): (Vec<&Field<'_>>, Vec<&Field<'_>>) = fields
-            .filter(|field| field.start() >= above)
-            .partition(|field| field.name().to_ascii_lowercase().starts_with("x-mms-"));
+        let (mm4, others) = view::own_fields(message);
         self.heading(match message.kind() {
             Some(_) => "MM4",
-            None if mms.is_empty() => "MM4: no X-Mms-* field",
+            None if mm4.is_empty() => "MM4: no X-Mms-* field",
             None => "MM4: none of the six messages",
         })?;
-        for field in mms {
-            self.field(&field.name(), &field.value(), meaning(message, field))?;
-        }
+        self.field_list(message, &mm4)?;
         if !others.is_empty() {
             self.heading("Header")?;
         }
-        for field in others {
-            self.field(&field.name(), &field.value(), other_meaning(message, field))?;
+        self.field_list(message, &others)
+    }
+
+    fn field_list(&mut self, message: &Message<'_>, fields: &[&Field<'_>]) -> io::Result<()> {
+        for field in fields {
+            let meaning = view::field_meaning(message, field);
+            self.field(&field.name(), &field.value(), meaning)?;
         }
         Ok(())
     }
@@ -123,7 +118,7 @@ impl Page<'_> {
     fn parts(&mut self, message: &Message<'_>) -> io::Result<()> {
         if message.parts.is_empty() {
             self.heading("Parts")?;
-            return writeln!(self.out, "  none: a header alone");
+            return writeln!(self.out, "  none: only a header");
         }
         self.heading("Parts")?;
         for (at, part) in message.parts.iter().enumerate() {
@@ -133,14 +128,14 @@ impl Page<'_> {
                 writeln!(self.out, "  {branch}{media_type}")?;
                 continue;
             };
-            let octets = part.decode().octets;
+            let bytes = part.decode().bytes;
             let number = self.terminal.paint(Tone::Cyan, &number.to_string());
             let mut words = vec![part.media_type.clone()];
             words.extend(part.name.clone());
-            words.push(terminal::octets(octets.len() as u64));
+            words.push(view::size(bytes.len() as u64));
             let words: Vec<_> = words.iter().map(|word| terminal::line(word)).collect();
             writeln!(self.out, "  {branch}{number}  {}", words.join("  "))?;
-            let digest = format!("sha256 {}", json::sha256(&octets));
+            let digest = format!("sha256 {}", sha256(&bytes));
             let digest = self.terminal.paint(Tone::Dim, &digest);
             writeln!(self.out, "  {below}   {digest}")?;
         }
@@ -177,8 +172,8 @@ impl Page<'_> {
     fn texts(&mut self, message: &Message<'_>) -> io::Result<()> {
         for part in message.leaves().filter(|part| part.is_text()) {
             self.heading(&terminal::line(&text_heading(part)))?;
-            let text = part.text(&part.decode().octets);
-            for line in terminal::block(&readable(&text)).lines() {
+            let text = view::readable_text(part, &part.decode().bytes);
+            for line in terminal::block(&text).lines() {
                 writeln!(self.out, "  {line}")?;
             }
         }
@@ -189,53 +184,16 @@ impl Page<'_> {
         let findings = check::findings(message, &Profile::default());
         self.heading("Check")?;
         if findings.is_empty() {
-            let well = self.terminal.paint(Tone::Green, "nothing is wrong with it");
-            return writeln!(self.out, "  {well}");
+            let ok = self.terminal.paint(Tone::Green, "nothing is wrong with it");
+            return writeln!(self.out, "  {ok}");
         }
         for finding in findings {
-            let code = self.terminal.paint(Tone::Red, finding.code);
-            let text = terminal::line(&finding.text);
-            writeln!(self.out, "  {code}: {text}")?;
+            let code = self.terminal.paint(Tone::Red, finding.code.name());
+            let details = terminal::line(&finding.details());
+            writeln!(self.out, "  {code}: {details}")?;
         }
         Ok(())
     }
-}
-
-/// What a field of MM4 means in this message.
-fn meaning(message: &Message<'_>, field: &Field<'_>) -> Option<String> {
-    let name = field.name().to_ascii_lowercase();
-    let value = field.value();
-    match name.as_str() {
-        "x-mms-expiry" => Some(match message.expiry() {
-            Some(expiry) => moment(expiry),
-            None => "no date and no seconds".to_owned(),
-        }),
-        "x-mms-ack-request" => Some(match (mm4::yes(&value)?, message.response_address()) {
-            (false, _) => "no answer is wanted".to_owned(),
-            (true, Some((by, to))) => format!("an answer is wanted, to {to}, by {by}"),
-            (true, None) => "an answer is wanted, but nothing says where".to_owned(),
-        }),
-        "x-mms-transaction-id" => Some(match message.kind().map(|kind| kind.is_request()) {
-            Some(true) => "its answer will bear the same".to_owned(),
-            Some(false) => "that of the message it answers".to_owned(),
-            None => return None,
-        }),
-        _ => mm4::meaning(&name, &value).map(str::to_owned),
-    }
-}
-
-fn other_meaning(message: &Message<'_>, field: &Field<'_>) -> Option<String> {
-    if field.is("Date") {
-        return Some(match message.date() {
-            Some(date) => moment(date),
-            None => "no date that RFC 5322 knows".to_owned(),
-        });
-    }
-    if field.is("To") || field.is("Cc") {
-        let count = Address::parse_list(&field.raw_value()).len();
-        return (count > 1).then(|| format!("{count} addresses"));
-    }
-    None
 }
 
 fn text_heading(part: &Part<'_>) -> String {
@@ -259,31 +217,18 @@ fn branches(parts: &[Part<'_>], at: usize) -> (String, String) {
     else {
         return (String::new(), String::new());
     };
-    let goes_on = |depth: usize| {
+    let continues = |depth: usize| {
         let after = parts.iter().skip(at + 1).map(|part| part.depth);
         after
             .take_while(|other| *other >= depth)
             .any(|other| other == depth)
     };
     let stem: String = (1..depth)
-        .map(|level| if goes_on(level) { "│  " } else { "   " })
+        .map(|level| if continues(level) { "│  " } else { "   " })
         .collect();
-    match goes_on(depth) {
+    match continues(depth) {
         true => (format!("{stem}├─ "), format!("{stem}│  ")),
         false => (format!("{stem}└─ "), format!("{stem}   ")),
-    }
-}
-
-/// A moment as a person reads it.
-pub fn moment(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
-}
-
-/// A duration as a person reads it: `5 s`, `1.5 s`.
-pub fn seconds(milliseconds: u64) -> String {
-    match milliseconds % 1000 {
-        0 => format!("{} s", milliseconds / 1000),
-        _ => format!("{:.1} s", milliseconds as f64 / 1000.0),
     }
 }
 
@@ -295,7 +240,7 @@ mod tests {
     fn shown(mail: &[u8]) -> String {
         let (entry, file) = given(mail);
         let mut out = Vec::new();
-        print(&Message::read(&entry, &file), &Terminal::plain(), &mut out).unwrap();
+        write(&Message::read(&entry, &file), &Terminal::plain(), &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -323,14 +268,14 @@ mod tests {
             "  └─ 2  text/plain  a.txt  12 B\n        sha256 ",
             "  1  5 s     text   a.txt, part 2\n             img    b.jpg, no such part\n",
             "\n  hello\n  world\n",
-            "smil-unresolved: slide 1 shows b.jpg",
+            "smil-unresolved: part 1: slide 1 shows b.jpg",
         ] {
             assert!(shown.contains(wanted), "{wanted}\n{shown}");
         }
     }
 
     #[test]
-    fn nothing_in_a_mail_steers_the_terminal() {
+    fn nothing_in_a_mail_controls_the_terminal() {
         let shown = shown(
             b"Subject: \x1b]0;owned\x07\r\nX-Mms-Message-Type: \x9b31m\r\n\
               Content-Type: text/plain; name=\"\x1b[2J\"\r\n\r\n\x1b[31m\xe2\x80\xaehello\r\n",
@@ -341,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mail_of_nothing_is_shown() {
-        assert!(shown(b"").contains("none: a header alone"));
+    fn an_empty_mail_is_shown() {
+        assert!(shown(b"").contains("none: only a header"));
     }
 }

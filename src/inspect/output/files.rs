@@ -1,22 +1,26 @@
-//! The parts of a message as files.
+//! Files made from messages: their parts, and pages.
 //!
-//! A name in a mail is a wish, not a path: of it only the last component is
-//! taken, without anything that a file system or a shell could take for more
-//! than a name. Files are created anew (`O_EXCL`), so nothing is overwritten and
-//! no link is followed; a name that is taken gets a number. Limits:
-//! [`MAX_NAME`] octets of a name, [`MAX_TRIES`] numbers. Fails when DIR cannot be
-//! made or a file cannot be written.
+//! A name in a mail is a wish, not a path: only its last component is used,
+//! without anything that a file system or a shell could take for more
+//! than a name. Parts are created anew (`O_EXCL`), so nothing is overwritten and
+//! no link is followed; a name that exists gets a number. A file made from a
+//! message gets no permission that the message's own file lacks, minus the umask.
+//! Limits: [`MAX_NAME`] bytes of a name, [`MAX_TRIES`] numbers.
 
-use std::fs::{self, File, OpenOptions};
+use std::collections::HashMap;
+use std::error::Error;
+use std::fmt;
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::message::Message;
-use super::mime::Part;
+use crate::inspect::message::Message;
+use crate::inspect::mime::Part;
 
-/// Octets of a file's name, less the number that it may get.
+/// Bytes of a file's name, less the number that it may get.
 pub const MAX_NAME: usize = 120;
-/// Files of one name in DIR.
+/// Files of one name in a directory.
 pub const MAX_TRIES: usize = 10_000;
 
 /// A part that was written.
@@ -26,69 +30,164 @@ pub struct Extracted {
     pub number: usize,
     /// The file.
     pub path: PathBuf,
-    /// Its size in octets.
-    pub octets: usize,
+    /// Its size in bytes.
+    pub size: usize,
     /// What is wrong with its transfer encoding; what could be decoded was
     /// written.
     pub fault: Option<String>,
 }
 
-/// Writes the decoded parts, or the one of that number, into `dir`, which is
-/// made if need be.
+/// Why a file could not be written.
+#[derive(Debug)]
+pub struct FileError {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// What the system says.
+    pub error: io::Error,
+}
+
+impl FileError {
+    fn at(path: &Path) -> impl Fn(io::Error) -> FileError {
+        move |error| FileError {
+            path: path.to_owned(),
+            error,
+        }
+    }
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.error)
+    }
+}
+
+impl Error for FileError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+/// Writes the decoded parts, or the one of that number, into `directory`, which
+/// is created if it is missing.
 ///
 /// # Errors
 ///
-/// What the file system says, with the path.
+/// When the directory cannot be created or a file cannot be written.
 pub fn extract(
     message: &Message<'_>,
     only: Option<usize>,
-    dir: &Path,
-) -> io::Result<Vec<Extracted>> {
-    fs::create_dir_all(dir).map_err(|error| named(dir, &error))?;
-    let mut written = Vec::new();
+    directory: &Path,
+) -> Result<Vec<Extracted>, FileError> {
+    create_directory(directory, message.mode).map_err(FileError::at(directory))?;
+    let mut names = Names::new(directory, message.mode);
+    let mut extracted = Vec::new();
     for part in message.leaves() {
         let Some(number) = part.number else { continue };
         if only.is_some_and(|only| only != number) {
             continue;
         }
         let decoded = part.decode();
-        let (mut file, path) = create(dir, &safe_name(part))?;
-        file.write_all(&decoded.octets)
-            .map_err(|error| named(&path, &error))?;
-        written.push(Extracted {
+        let (mut file, path) = names.create(&safe_name(part))?;
+        file.write_all(&decoded.bytes)
+            .map_err(FileError::at(&path))?;
+        extracted.push(Extracted {
             number,
             path,
-            octets: decoded.octets.len(),
+            size: decoded.bytes.len(),
             fault: decoded.fault,
         });
     }
-    Ok(written)
+    Ok(extracted)
 }
 
-fn named(path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+/// Opens `path` for a page made from messages whose files have at least the
+/// permissions `mode`. What was in the file is overwritten, and permissions that
+/// `mode` lacks are taken from it first.
+///
+/// # Errors
+///
+/// When the file cannot be written, or belongs to somebody else and has more
+/// permissions than that.
+pub fn create_page(path: &Path, mode: u32) -> io::Result<File> {
+    let mode = file_mode(mode);
+    let mut options = OpenOptions::new();
+    let file = options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(mode)
+        .open(path)?;
+    let meta = file.metadata()?;
+    // A pipe or a device is whoever's the user says.
+    if meta.is_file() {
+        let has = meta.permissions().mode() & 0o777;
+        if has & !mode != 0 {
+            file.set_permissions(Permissions::from_mode(has & mode))?;
+        }
+        file.set_len(0)?;
+    }
+    Ok(file)
 }
 
-fn create(dir: &Path, name: &str) -> io::Result<(File, PathBuf)> {
-    let (stem, ending) = match name.rsplit_once('.') {
-        Some((stem, ending)) if !stem.is_empty() => (stem, format!(".{ending}")),
-        _ => (name, String::new()),
-    };
-    for number in 1..=MAX_TRIES {
-        let path = match number {
-            1 => dir.join(name),
-            number => dir.join(format!("{stem}-{number}{ending}")),
-        };
-        match OpenOptions::new().write(true).create_new(true).open(&path) {
-            Ok(file) => return Ok((file, path)),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(named(&path, &error)),
+/// A message's permissions as those of a file; its owner can always use it.
+fn file_mode(mode: u32) -> u32 {
+    mode & 0o666 | 0o600
+}
+
+fn create_directory(directory: &Path, mode: u32) -> io::Result<()> {
+    // Whoever may read the messages may list the directory.
+    let mode = 0o700 | mode & 0o066 | (mode & 0o044) >> 2;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(directory)
+}
+
+/// Creates files in a directory, each under a name that did not exist.
+struct Names<'d> {
+    directory: &'d Path,
+    mode: u32,
+    /// By name, how many files of that name this has met: a message may have a
+    /// thousand parts of one name.
+    taken: HashMap<String, usize>,
+}
+
+impl<'d> Names<'d> {
+    fn new(directory: &'d Path, mode: u32) -> Names<'d> {
+        Names {
+            directory,
+            mode: file_mode(mode),
+            taken: HashMap::new(),
         }
     }
-    Err(io::Error::other(format!(
-        "{}: {MAX_TRIES} files of that name are there already",
-        dir.join(name).display()
-    )))
+
+    fn create(&mut self, name: &str) -> Result<(File, PathBuf), FileError> {
+        let (stem, ending) = match name.rsplit_once('.') {
+            Some((stem, ending)) if !stem.is_empty() => (stem, format!(".{ending}")),
+            _ => (name, String::new()),
+        };
+        let taken = self.taken.entry(name.to_owned()).or_default();
+        while *taken < MAX_TRIES {
+            *taken += 1;
+            let path = match *taken {
+                1 => self.directory.join(name),
+                number => self.directory.join(format!("{stem}-{number}{ending}")),
+            };
+            let mut options = OpenOptions::new();
+            match options
+                .write(true)
+                .create_new(true)
+                .mode(self.mode)
+                .open(&path)
+            {
+                Ok(file) => return Ok((file, path)),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(FileError::at(&path)(error)),
+            }
+        }
+        let error = io::Error::other(format!("{MAX_TRIES} files of that name exist already"));
+        Err(FileError::at(&self.directory.join(name))(error))
+    }
 }
 
 /// A name for the part's file: never empty, never a path, never hidden, with an
@@ -124,7 +223,7 @@ pub fn safe_name(part: &Part<'_>) -> String {
     name
 }
 
-/// Letters and digits of any script, and a few marks; the rest becomes `_`.
+/// Letters and digits of any script, and a few signs; the rest becomes `_`.
 fn safe_letter(letter: char) -> char {
     match letter {
         '.' | '-' | '_' | '+' | '@' | '=' | ',' => letter,
@@ -133,7 +232,7 @@ fn safe_letter(letter: char) -> char {
     }
 }
 
-/// Names that mean a device on Windows, whatever their ending.
+/// Names of devices on Windows, whatever their ending.
 fn is_device(name: &str) -> bool {
     let stem = name
         .split('.')
@@ -184,6 +283,7 @@ mod tests {
     use super::*;
     use crate::inspect::message::tests::given;
     use proptest::prelude::*;
+    use std::fs;
 
     fn names(parts: &[&str]) -> Vec<String> {
         let mut mail = "Content-Type: multipart/mixed; boundary=x\r\n\r\n".to_owned();
@@ -234,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_there_and_a_link_stay_as_they_are() {
+    fn an_existing_file_and_a_link_stay_as_they_are() {
         let dir = tempfile::tempdir().unwrap();
         let outside = dir.path().join("outside");
         let to = dir.path().join("to");
@@ -246,6 +346,40 @@ mod tests {
         assert_eq!(written[0].path, to.join("a-3.txt"));
         assert_eq!(fs::read(to.join("a.txt")).unwrap(), b"mine");
         assert!(!outside.exists());
+    }
+
+    #[test]
+    fn what_is_made_from_a_message_gets_no_more_permissions_than_it_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let (entry, mut file) = given(b"Content-Type: text/plain; name=a.txt\r\n\r\nhello");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        for (has, file_lacks, directory_lacks) in [(0o640, 0o137, 0o027), (0o600, 0o177, 0o077)] {
+            file.mode = has;
+            let to = dir.path().join(format!("{has:o}"));
+            let written = extract(&Message::read(&entry, &file), None, &to).unwrap();
+            assert_eq!(mode(&written[0].path) & file_lacks, 0, "{has:o}");
+            assert_eq!(mode(&to) & directory_lacks, 0, "{has:o}");
+        }
+        let page = dir.path().join("page.html");
+        drop(create_page(&page, 0o640).unwrap());
+        assert_eq!(mode(&page) & 0o137, 0);
+        fs::write(&page, "old").unwrap();
+        fs::set_permissions(&page, Permissions::from_mode(0o644)).unwrap();
+        drop(create_page(&page, 0o640).unwrap());
+        assert_eq!((mode(&page), fs::read(&page).unwrap().len()), (0o640, 0));
+    }
+
+    #[test]
+    fn a_thousand_parts_of_one_name_try_each_number_once() {
+        let part = "--x\r\nContent-Type: text/plain; name=a.txt\r\n\r\nx\r\n";
+        let mail = format!(
+            "Content-Type: multipart/mixed; boundary=x\r\n\r\n{}",
+            part.repeat(900)
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let (entry, file) = given(mail.as_bytes());
+        let written = extract(&Message::read(&entry, &file), None, dir.path()).unwrap();
+        assert!(written[899].path.ends_with("a-900.txt"));
     }
 
     #[test]
@@ -293,7 +427,7 @@ mod tests {
             for part in &written {
                 prop_assert_eq!(part.path.parent(), Some(to.as_path()));
             }
-            // What is there is DIR and, directly in it, the files that were told of.
+            // There is DIR and, directly in it, the files that were reported.
             let mut found = tree(dir.path());
             found.retain(|path| *path != to);
             prop_assert_eq!(found.len(), written.len());

@@ -1,0 +1,62 @@
+//! `mm4spool gallery`: the last messages as one HTML page.
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+
+use super::{Command, Failure, Outcome, Syntax, filters, report};
+use crate::inspect::output::files;
+use crate::inspect::output::html::Page;
+
+pub(super) const COMMAND: Command = Command {
+    name: "gallery",
+    summary: "an HTML page of the last messages",
+    run,
+};
+
+fn run(arguments: &[String], out: &mut dyn Write) -> Outcome {
+    let mut syntax = Syntax::new(
+        COMMAND.name,
+        "[OPTIONS] SPOOL",
+        "Writes one HTML page, complete in itself, that shows the last messages as a\n\
+         phone would.\n\n\
+         Example: mm4spool gallery --output page.html spool",
+    );
+    filters::add(&mut syntax);
+    syntax.options.optopt(
+        "",
+        "output",
+        "file to write (default: standard output)",
+        "FILE",
+    );
+    let Some(given) = syntax.parse(arguments, out)? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let filter = filters::parse(&given)?;
+    let output = given.text("output");
+    if output.is_none() && io::stdout().is_terminal() {
+        return Err(given.usage_error("refusing to write HTML to a terminal; use --output FILE"));
+    }
+    let (root, store) = given.store()?;
+    let entries = store.entries().map_err(|error| Failure::on(root, error))?;
+    let mut selection = filter.select(&store, &entries);
+    let page = Page::prepare(&store, selection.entries, entries.len());
+    let now = Timestamp::now();
+    let unreadable = match &output {
+        None => page
+            .write(&store, root, now, out)
+            .map_err(Failure::Output)?,
+        Some(path) => {
+            let failed = |error: io::Error| Failure::on(format!("--output {path}"), error);
+            let file = files::create_page(Path::new(path), page.mode).map_err(failed)?;
+            let mut file = BufWriter::new(file);
+            let unreadable = page.write(&store, root, now, &mut file).map_err(failed)?;
+            file.flush().map_err(failed)?;
+            unreadable
+        }
+    };
+    selection.unreadable.extend(unreadable);
+    Ok(report(&selection.unreadable))
+}
