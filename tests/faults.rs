@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use mm4d::server::accounts::Accounts;
 use mm4d::server::connection;
 use mm4d::server::shared::{Clocks, Shared};
+use mm4d::server::slots::Slots;
 use mm4d::smtp::mailbox::{forward_path, reverse_path};
 use mm4d::smtp::{Addresses, Envelope, Limits, Policy, SystemId};
 use mm4d::spool::trace::Origin;
@@ -22,7 +23,7 @@ use support::disk::{Fault, FaultyDisk};
 use support::{ACCOUNTS, Client, content, plain_response};
 
 const NO_RESERVE: Reserve = Reserve {
-    max_message_size: 10_000_000,
+    max_message_size: 10_485_760,
     min_free: 0,
 };
 
@@ -188,7 +189,14 @@ fn connect(disk: &FaultyDisk, min_free: u64) -> (Client, thread::JoinHandle<()>)
     let mut client = Client::plain(listener.local_addr().unwrap());
     let (socket, peer) = listener.accept().unwrap();
     let server = thread::spawn(move || {
-        connection::serve(socket, peer, None, Instant::now(), &shared);
+        let slots = Slots::new(1, 1, crossbeam_channel::unbounded().0);
+        let client = connection::Client {
+            socket,
+            peer,
+            accepted: Instant::now(),
+            slot: &slots.take(peer.ip()).ok().unwrap(),
+        };
+        connection::serve(client, None, &shared);
     });
     client.expect(220);
     client.command("EHLO client.example", 250);

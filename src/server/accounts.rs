@@ -1,25 +1,25 @@
-//! The accounts file and the judgement of logins.
+//! The accounts file and the verification of logins.
 //!
 //! `system_id:hash` lines; the hash is SHA-crypt, `$6$…` or `$5$…`, as `openssl
-//! passwd -6` prints it. A hash costs milliseconds by design, so a right login
-//! that comes again is recognised by a digest keyed with random octets of this
-//! process and forgotten on reload; a wrong one always costs the full hash. An
-//! unknown id costs what a wrong key costs, whatever the accounts' rounds and
-//! salts.
+//! passwd -6` prints it. A hash costs milliseconds by design, so a correct login
+//! that is repeated is recognised by a digest, keyed with random bytes of this
+//! process and forgotten on reload. Every refusal costs the same, one hash of
+//! the dearest kind in the file, whether the id is known or not
+//! ([`super::hash_cost`]). A file with any error is rejected as a whole.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::fs;
-use std::hint::black_box;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use hmac::{Hmac, KeyInit, Mac};
-use sha_crypt::{Params, PasswordVerifier, ShaCrypt};
+use sha_crypt::{PasswordVerifier, ShaCrypt};
 use sha2::Sha256;
 
-use crate::smtp::limits::MAX_KEY;
+use super::hash_cost::{Kind, Refusal, Work};
+use crate::smtp::limits::MAX_PASSWORD;
 use crate::smtp::{Credentials, SystemId};
 
 /// Rounds that a hash may ask for; the lower bound is SHA-crypt's own, the
@@ -34,38 +34,30 @@ const MAX_SALT: usize = 16;
 pub struct Accounts {
     by_id: HashMap<SystemId, Account>,
     /// What a refusal costs.
-    refusal: Cost,
-    /// Keys the digests of right logins.
+    refusal: Refusal,
+    /// Keys the digests of correct logins.
     secret: [u8; 64],
 }
 
 struct Account {
     hash: String,
     work: Work,
-    rounds: u32,
-    /// The digest of the right login, once it has been seen.
+    /// The digest of the correct login, once it has been verified.
     remembered: OnceLock<Digest>,
 }
 
 type Digest = [u8; 32];
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Sha256,
-    Sha512,
+/// What can be said of credentials without a hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recognition {
+    /// They are correct.
+    Correct(SystemId),
+    /// They are refused, whatever accounts there are.
+    Refused,
+    /// Only [`Accounts::verify`] can tell.
+    Unknown,
 }
-
-/// What a round of a hash costs depends on: the salt's length decides how many
-/// blocks it takes, together with the key's, which the client chooses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Work {
-    kind: Kind,
-    salt: usize,
-}
-
-/// Rounds of each kind of work that the accounts have.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Cost(BTreeMap<Work, u32>);
 
 /// Why the accounts file cannot be used.
 #[derive(Debug)]
@@ -118,7 +110,7 @@ impl AccountsError {
 }
 
 impl Accounts {
-    /// Reads `path`. The first fault ends it: half the accounts are none.
+    /// Reads `path`; reports the first error.
     pub fn load(path: &Path) -> Result<Accounts, AccountsError> {
         let failed = |fault| AccountsError {
             path: path.to_owned(),
@@ -130,7 +122,7 @@ impl Accounts {
         rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())
             .map_err(|error| failed(Fault::NoRandomness(error.into())))?;
         Ok(Accounts {
-            refusal: Cost::of_refusal(&by_id),
+            refusal: Refusal::new(by_id.values().map(|account| account.work)),
             by_id,
             secret,
         })
@@ -141,42 +133,60 @@ impl Accounts {
         self.by_id.keys()
     }
 
-    /// The account that `credentials` are right for. Takes as long for an
-    /// unknown id as for a wrong key.
-    pub fn verify(&self, credentials: &Credentials) -> Option<SystemId> {
+    /// Judges `credentials` as far as that costs no hash.
+    pub fn recognise(&self, credentials: &Credentials) -> Recognition {
         let Credentials {
             authzid,
             authcid,
-            key,
+            password,
         } = credentials;
-        let key = key.expose();
-        // Neither says anything about which accounts there are.
-        if key.len() > MAX_KEY || !(authzid.is_empty() || authzid == authcid) {
-            return None;
+        let password = password.expose();
+        // Neither depends on which accounts there are.
+        if password.len() > MAX_PASSWORD || !(authzid.is_empty() || authzid == authcid) {
+            return Recognition::Refused;
         }
-        let known = std::str::from_utf8(authcid)
-            .ok()
-            .and_then(|id| self.by_id.get_key_value(id));
-        let mac = self.mac(authcid, key);
-        if let Some((id, account)) = known {
-            if account.recognises(mac.clone()) {
-                return Some(id.clone());
+        match self.find(authcid) {
+            Some((id, account)) if account.recognises(self.mac(authcid, password)) => {
+                Recognition::Correct(id.clone())
             }
-            if account.is_right(key) {
-                let _ = account.remembered.set(mac.finalize().into_bytes().into());
-                return Some(id.clone());
-            }
+            _ => Recognition::Unknown,
         }
-        self.refusal.pay(known.map(|(_, account)| account), key);
+    }
+
+    /// The account whose credentials these are. Costs one hash, unless
+    /// [`Accounts::recognise`] knows already. A refusal takes as long for an
+    /// unknown id as for a wrong password.
+    pub fn verify(&self, credentials: &Credentials) -> Option<SystemId> {
+        match self.recognise(credentials) {
+            Recognition::Correct(id) => return Some(id),
+            Recognition::Refused => return None,
+            Recognition::Unknown => {}
+        }
+        let password = credentials.password.expose();
+        let found = self.find(&credentials.authcid);
+        if let Some((id, account)) = found
+            && account.is_correct(password)
+        {
+            let mac = self.mac(&credentials.authcid, password);
+            let _ = account.remembered.set(mac.finalize().into_bytes().into());
+            return Some(id.clone());
+        }
+        let work = found.map(|(_, account)| account.work);
+        self.refusal.pay(work, password);
         None
     }
 
-    fn mac(&self, authcid: &[u8], key: &[u8]) -> Hmac<Sha256> {
+    fn find(&self, id: &[u8]) -> Option<(&SystemId, &Account)> {
+        let id = std::str::from_utf8(id).ok()?;
+        self.by_id.get_key_value(id)
+    }
+
+    fn mac(&self, authcid: &[u8], password: &[u8]) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new(&self.secret.into());
         mac.update(authcid);
         // An authcid holds no NUL: the two cannot run into each other.
         mac.update(&[0]);
-        mac.update(key);
+        mac.update(password);
         mac
     }
 }
@@ -189,65 +199,10 @@ impl Account {
             .is_some_and(|digest| mac.verify_slice(digest).is_ok())
     }
 
-    fn is_right(&self, key: &[u8]) -> bool {
+    fn is_correct(&self, password: &[u8]) -> bool {
         ShaCrypt::default()
-            .verify_password(key, self.hash.as_str())
+            .verify_password(password, self.hash.as_str())
             .is_ok()
-    }
-}
-
-impl Cost {
-    /// The dearest hash of each kind of work: every refusal pays them all, and
-    /// nearly every file has one. Where accounts differ in rounds, what a
-    /// cheaper one lacks must be payable, and that is no less than the fewest
-    /// rounds of SHA-crypt.
-    fn of_refusal(accounts: &HashMap<SystemId, Account>) -> Cost {
-        let mut range: BTreeMap<Work, (u32, u32)> = BTreeMap::new();
-        for Account { work, rounds, .. } in accounts.values() {
-            let (least, most) = range.entry(*work).or_insert((*rounds, *rounds));
-            (*least, *most) = ((*least).min(*rounds), (*most).max(*rounds));
-        }
-        let rounds = |(least, most)| {
-            if least == most {
-                most
-            } else {
-                most + Params::ROUNDS_MIN
-            }
-        };
-        Cost(
-            range
-                .into_iter()
-                .map(|(work, range)| (work, rounds(range)))
-                .collect(),
-        )
-    }
-
-    /// Pays what is left behind the hash of `known`.
-    fn pay(&self, known: Option<&Account>, key: &[u8]) {
-        for (work, rounds) in self.rest(known) {
-            const SALT: [u8; MAX_SALT] = [b'.'; MAX_SALT];
-            let salt = SALT.get(..work.salt).unwrap_or(&SALT);
-            match (work.kind, Params::new(rounds)) {
-                (Kind::Sha256, Ok(params)) => {
-                    black_box(sha_crypt::sha256_crypt(key, salt, params));
-                }
-                (Kind::Sha512, Ok(params)) => {
-                    black_box(sha_crypt::sha512_crypt(key, salt, params));
-                }
-                // Nothing is left.
-                (_, Err(_)) => {}
-            }
-        }
-    }
-
-    fn rest(&self, known: Option<&Account>) -> impl Iterator<Item = (Work, u32)> {
-        self.0.iter().map(move |(work, rounds)| {
-            let paid = match known {
-                Some(account) if account.work == *work => account.rounds,
-                _ => 0,
-            };
-            (*work, rounds.saturating_sub(paid))
-        })
     }
 }
 
@@ -309,6 +264,10 @@ fn parse_hash(hash: &str) -> Result<Account, &'static str> {
         text.bytes()
             .all(|octet| octet.is_ascii_alphanumeric() || octet == b'.' || octet == b'/')
     };
+    if salt.is_empty() {
+        // `openssl passwd -6` does not accept it either.
+        return Err("the hash has an empty salt; make one with `openssl passwd -6`");
+    }
     if salt.len() > MAX_SALT || !alphabet(salt) || digest.len() != length || !alphabet(digest) {
         return Err(FORM);
     }
@@ -317,8 +276,8 @@ fn parse_hash(hash: &str) -> Result<Account, &'static str> {
         work: Work {
             kind,
             salt: salt.len(),
+            rounds,
         },
-        rounds,
         remembered: OnceLock::new(),
     };
     Ok(account)
@@ -338,20 +297,20 @@ mod tests {
         Accounts::load(file.path()).map_err(|error| error.to_string())
     }
 
-    fn credentials(authzid: &str, authcid: &str, key: &str) -> Credentials {
+    fn credentials(authzid: &str, authcid: &str, password: &str) -> Credentials {
         Credentials {
             authzid: authzid.into(),
             authcid: authcid.into(),
-            key: Secret::new(key.into()),
+            password: Secret::new(password.into()),
         }
     }
 
     #[test]
-    fn the_right_key_is_let_in_again_and_again_and_no_other() {
+    fn the_correct_password_is_accepted_again_and_again_and_no_other() {
         let accounts = load(&format!("# peers\n\npeer1:{SHA512}\r\n")).unwrap();
-        let verify = |authzid, authcid, key| {
+        let verify = |authzid, authcid, password| {
             accounts
-                .verify(&credentials(authzid, authcid, key))
+                .verify(&credentials(authzid, authcid, password))
                 .map(|id| id.to_string())
         };
         for _ in 0..3 {
@@ -363,7 +322,7 @@ mod tests {
             assert_eq!(verify("peer2", "peer1", "test"), None);
             assert_eq!(verify("", "", ""), None);
         }
-        assert_eq!(verify("", "peer1", &"x".repeat(MAX_KEY + 1)), None);
+        assert_eq!(verify("", "peer1", &"x".repeat(MAX_PASSWORD + 1)), None);
     }
 
     #[test]
@@ -374,6 +333,10 @@ mod tests {
             (format!("a b:{SHA512}"), "line 1"),
             ("peer1:secret".to_owned(), "openssl passwd -6"),
             ("peer1:$1$abc$def".to_owned(), "openssl passwd -6"),
+            (
+                format!("#\n{}", SHA512.replace("$6$abcdefgh", "peer1:$6$")),
+                "line 2: the hash has an empty salt",
+            ),
             (format!("peer1:{SHA512}x"), "line 1"),
             (SHA512.replace("$6$", "peer1:$6$rounds=999$"), "rounds"),
             (SHA512.replace("$6$", "peer1:$6$rounds=100001$"), "rounds"),
@@ -386,33 +349,18 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_costs_the_same_whoever_is_asked_for() {
-        let hash = |prefix: &str| SHA512.replace("$6$", prefix);
-        let cheap = hash("$6$rounds=1000$");
-        let dear = hash("$6$rounds=1500$");
-        let other = format!("$5$rounds=7000$salt${}", "x".repeat(43));
-        let short = SHA512.replace("abcdefgh", "ab");
-        let accounts = load(&format!("a:{cheap}\nb:{dear}\nc:{other}\nd:{short}")).unwrap();
-        let total = |id: &str| {
-            let account = accounts.by_id.get(id);
-            let mut paid = BTreeMap::new();
-            for (work, rest) in accounts.refusal.rest(account) {
-                // A rest that SHA-crypt cannot pay would be free.
-                assert!(rest == 0 || rest >= Params::ROUNDS_MIN);
-                paid.insert((work.kind, work.salt), rest);
-            }
-            if let Some(Account { work, rounds, .. }) = account {
-                *paid.get_mut(&(work.kind, work.salt)).unwrap() += rounds;
-            }
-            paid.into_iter().collect::<Vec<_>>()
-        };
-        let expected = [
-            ((Kind::Sha256, 4), 7000),
-            ((Kind::Sha512, 2), 5000),
-            ((Kind::Sha512, 8), 2500),
-        ];
-        for id in ["a", "b", "c", "d", "unknown"] {
-            assert_eq!(total(id), expected, "{id}");
+    fn only_a_correct_login_is_recognised_without_a_hash() {
+        let accounts = load(&format!("peer1:{SHA512}")).unwrap();
+        let right = credentials("", "peer1", "test");
+        let wrong = credentials("", "peer1", "tess");
+        for login in [&right, &wrong] {
+            assert_eq!(accounts.recognise(login), Recognition::Unknown);
+            accounts.verify(login);
         }
+        let id = SystemId::parse("peer1").unwrap();
+        assert_eq!(accounts.recognise(&right), Recognition::Correct(id));
+        assert_eq!(accounts.recognise(&wrong), Recognition::Unknown);
+        let other = credentials("peer2", "peer1", "test");
+        assert_eq!(accounts.recognise(&other), Recognition::Refused);
     }
 }

@@ -1,11 +1,12 @@
-//! One client: flush, wait, read, feed the session, do its steps.
+//! One client: flush, wait, read, feed the session, perform its steps.
 //!
-//! Replies are gathered and sent when the client must be waited for, so a
-//! pipelined group is answered in one write (RFC 2920). Two clocks bound what a
-//! client may take: the login deadline, from accept to a successful AUTH, and
-//! the silence limit. Silence ends when a line is complete, so a command that
-//! drips ends its session too; a mail that drips has a floor of octets per
-//! second.
+//! Replies are gathered and sent when the client must be waited for, or when
+//! there are a few KiB of them, so a pipelined group is answered in one write
+//! (RFC 2920). All that was received is answered before the end of the client's
+//! input counts. Two clocks bound what a client may take: the login deadline,
+//! from accept to a successful AUTH, and the silence limit. Silence ends when a
+//! line is complete, so a client that sends a command byte by byte is
+//! disconnected too; a message must arrive at a minimum rate.
 //!
 //! An idle client costs the pages of stack that its thread has ever touched, so
 //! what is deep or rare is kept out of the frames of the wait: `inline(never)`.
@@ -17,65 +18,85 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::log::{self, Sent};
+use crate::server::accounts::Recognition;
+use crate::server::hash_queue::{Place, Turn};
 use crate::server::metrics::AccountMetrics;
 use crate::server::shared::Shared;
-use crate::server::stream::{Clock, Received, Stream};
+use crate::server::slots::Slot;
+use crate::server::stream::{Clock, Received, Stream, Wait};
 use crate::server::tls::Acceptor;
 use crate::smtp::reply::{self, Reply};
-use crate::smtp::{Session, Step};
+use crate::smtp::{Credentials, Envelope, Session, Step};
 use crate::spool::trace::Origin;
 use crate::spool::{Draft, Reservation};
 
-/// Octets of commands read at once: what an idle client costs.
+/// Bytes of commands read at once: what an idle client costs.
 const READ_COMMANDS: usize = 2 * 1024;
-/// Octets of a mail read at once.
+/// Bytes of a message read at once.
 const READ_MAIL: usize = 64 * 1024;
 
-/// How long a client that has sent a mail keeps the buffer for the next one.
+/// Bytes of replies that are sent without waiting for more of them.
+const FLUSH: usize = 4 * 1024;
+/// Bytes of replies whose buffer is kept for the next ones.
+const KEEP: usize = 1024;
+
+/// How long a client that has sent a message keeps the buffer for the next one.
 const REST: Duration = Duration::from_secs(1);
 
-/// How long the client may go on sending behind the last reply.
+/// How long the client may go on sending after the last reply.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// Over which time a mail's octets per second are averaged.
+/// Over which time the bytes per second of a message are averaged.
 const PACE_WINDOW: Duration = Duration::from_secs(60);
 
-/// Serves one client from its first octet to its last.
-pub fn serve(
-    socket: TcpStream,
-    peer: SocketAddr,
-    acceptor: Option<&Acceptor>,
-    accepted: Instant,
-    shared: &Shared,
-) {
+/// A client that was accepted.
+pub struct Client<'s> {
+    /// Its connection.
+    pub socket: TcpStream,
+    /// Its address.
+    pub peer: SocketAddr,
+    /// When it was accepted.
+    pub accepted: Instant,
+    /// Its slot.
+    pub slot: &'s Slot,
+}
+
+/// Serves one client from its first byte to its last.
+pub fn serve(client: Client<'_>, acceptor: Option<&Acceptor>, shared: &Shared) {
+    let peer = client.peer;
     log::connected(peer, acceptor.is_some());
     let _open = shared.metrics.connected(acceptor.is_some());
-    let why = match Connection::new(socket, peer, acceptor, accepted, shared) {
+    let why = match Connection::new(client, acceptor, shared) {
         Ok(connection) => connection.run(),
         Err(error) => error.to_string().into(),
     };
     log::disconnected(peer, &why);
 }
 
+/// Why a session ended, for the log.
 type Why = std::borrow::Cow<'static, str>;
 
 struct Connection<'s> {
     shared: &'s Shared,
+    slot: &'s Slot,
     peer: SocketAddr,
     stream: Stream,
     session: Session,
     /// Counts the messages of the account that has logged in.
     account: Option<AccountMetrics>,
-    /// What is to be said before the next wait.
+    /// Replies that are sent before the next wait.
     replies: Vec<u8>,
-    /// The mail on its way in, and what its log line tells of the envelope.
+    /// The message on its way in, and what its log line says of the envelope.
     draft: Option<(Draft, Sent)>,
+    /// Space for the message of the transaction.
     reservation: Option<Reservation>,
+    /// When a reservation ends whose transaction has not reached DATA.
+    reserved_until: Option<Instant>,
     login_deadline: Instant,
-    /// When the client last completed a line or sent octets of a mail.
+    /// When the client last completed a line or sent content.
     heard: Instant,
     pace: Pace,
-    /// When mails in progress must be done, once the server is going down.
+    /// When messages in progress must be done, once the server is going down.
     grace_end: Option<Instant>,
 }
 
@@ -105,22 +126,28 @@ impl Pace {
 impl<'s> Connection<'s> {
     #[inline(never)]
     fn new(
-        socket: TcpStream,
-        peer: SocketAddr,
+        client: Client<'s>,
         acceptor: Option<&Acceptor>,
-        accepted: Instant,
         shared: &'s Shared,
     ) -> io::Result<Connection<'s>> {
+        let Client {
+            socket,
+            peer,
+            accepted,
+            slot,
+        } = client;
         let tls = acceptor.map(Acceptor::session).transpose()?;
         Ok(Connection {
             stream: Stream::new(socket, tls)?,
             session: Session::new(Arc::clone(&shared.policy)),
             account: None,
             shared,
+            slot,
             peer,
             replies: Vec::new(),
             draft: None,
             reservation: None,
+            reserved_until: None,
             login_deadline: accepted + shared.clocks.login_timeout,
             heard: accepted,
             pace: Pace::default(),
@@ -163,56 +190,75 @@ impl<'s> Connection<'s> {
         }
     }
 
-    /// Talks until one side has had enough; says why.
+    /// Runs the dialogue until one side ends it; returns why.
     fn converse(&mut self) -> io::Result<Why> {
         let mut buffer = vec![0; READ_COMMANDS];
         self.say(&self.session.banner());
         self.heard = Instant::now();
         loop {
-            if self.grace_end.is_some() && !self.session.is_receiving_mail() {
-                return self.hang_up(&reply::SHUTTING_DOWN_421);
-            }
-            let size = self.read_size();
-            if buffer.len() < size {
-                buffer = vec![0; size];
-            }
-            let mut clock = self.clock();
-            if buffer.len() > size {
-                clock.deadline = clock.deadline.min(Instant::now() + REST);
-            }
-            let received = match self.stream.read_on(&mut buffer)? {
-                Some(received) => received,
-                None => {
-                    self.flush()?;
-                    self.stream.read(&mut buffer, clock)?
-                }
+            let flow = if self.grace_end.is_some() && !self.session.is_receiving_mail() {
+                self.hang_up(&reply::SHUTTING_DOWN_421)
+            } else {
+                self.expire_reservation();
+                self.turn(&mut buffer)?
             };
-            let waited = self.stream.waited();
-            match received {
-                Received::Octets(count) => {
-                    let octets = buffer.get(..count).unwrap_or_default();
-                    if self.is_too_slow(waited, octets.len()) {
-                        return self.hang_up(&reply::TIMEOUT_421);
-                    }
-                    if let ControlFlow::Break(why) = self.feed(octets) {
-                        self.flush()?;
-                        return Ok(why);
-                    }
+            if let ControlFlow::Break(why) = flow {
+                self.flush()?;
+                return Ok(why);
+            }
+        }
+    }
+
+    /// One wait for the client, and what follows from it.
+    fn turn(&mut self, buffer: &mut Vec<u8>) -> io::Result<ControlFlow<Why>> {
+        let size = self.read_size();
+        if buffer.len() < size {
+            *buffer = vec![0; size];
+        }
+        let mut clock = self.clock();
+        if buffer.len() > size {
+            clock.deadline = clock.deadline.min(Instant::now() + REST);
+        }
+        let received = self.read(buffer, clock)?;
+        let waited = self.stream.waited();
+        match received {
+            Received::Octets(count) => {
+                let bytes = buffer.get(..count).unwrap_or_default();
+                if self.is_too_slow(waited, bytes.len()) {
+                    return Ok(self.hang_up(&reply::TIMEOUT_421));
                 }
-                Received::End => return Ok("client closed".into()),
-                Received::Stop => self.grace_end = Some(self.shared.stop.grace_end()),
-                Received::Deadline => {
-                    if self.is_past_grace() {
-                        return self.hang_up(&reply::SHUTTING_DOWN_421);
-                    }
-                    if self.is_too_slow(waited, 0) || Instant::now() >= self.silence_deadline() {
-                        return self.hang_up(&reply::TIMEOUT_421);
-                    }
-                    // An idle client needs no room for a mail.
-                    if buffer.len() > size {
-                        buffer = vec![0; size];
-                    }
+                return self.feed(bytes);
+            }
+            Received::End => return Ok(ControlFlow::Break("client closed".into())),
+            Received::Stop => self.grace_end = Some(self.shared.stop.grace_end()),
+            Received::Deadline => {
+                if self.is_past_grace() {
+                    return Ok(self.hang_up(&reply::SHUTTING_DOWN_421));
                 }
+                if self.is_too_slow(waited, 0) || Instant::now() >= self.silence_deadline() {
+                    return Ok(self.hang_up(&reply::TIMEOUT_421));
+                }
+                // An idle client needs no room for a message.
+                if buffer.len() > size {
+                    *buffer = vec![0; size];
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Reads what is there already; sends the replies before waiting for more.
+    fn read(&mut self, buffer: &mut [u8], clock: Clock<'_>) -> io::Result<Received> {
+        match self.stream.read_on(buffer) {
+            Ok(Some(received)) => Ok(received),
+            Ok(None) => {
+                self.flush()?;
+                self.stream.read(buffer, clock)
+            }
+            Err(error) => {
+                // What came before the error was received and is answered.
+                self.flush()?;
+                Err(error)
             }
         }
     }
@@ -232,8 +278,8 @@ impl<'s> Connection<'s> {
             let rest = PACE_WINDOW.saturating_sub(self.pace.waited);
             deadline = deadline.min(Instant::now() + rest);
         }
-        if let Some(grace_end) = self.grace_end {
-            deadline = deadline.min(grace_end);
+        for end in [self.reserved_until, self.grace_end].into_iter().flatten() {
+            deadline = deadline.min(end);
         }
         Clock {
             deadline,
@@ -283,83 +329,169 @@ impl<'s> Connection<'s> {
                 .is_too_slow(waited, octets as u64, self.shared.clocks.min_rate)
     }
 
-    /// Gives octets to the session and does what it wants.
+    /// Gives bytes to the session and performs its steps.
     #[inline(never)]
-    fn feed(&mut self, octets: &[u8]) -> ControlFlow<Why> {
-        let mut input = octets;
+    fn feed(&mut self, bytes: &[u8]) -> io::Result<ControlFlow<Why>> {
+        let mut input = bytes;
         let mut heard = self.session.is_receiving_mail();
         while let Some(step) = self.session.receive(&mut input) {
             heard = true;
-            self.perform(step)?;
-            if !self.session.is_in_transaction() {
-                self.reservation = None;
-                if self.grace_end.is_some() {
-                    // The mail is done; what else the client has sent must wait.
-                    break;
-                }
+            let flow = self.perform(step)?;
+            if flow.is_break() {
+                return Ok(flow);
+            }
+            if self.grace_end.is_some() && !self.session.is_receiving_mail() {
+                // The message is done; what else the client has sent must wait.
+                break;
+            }
+            if self.replies.len() >= FLUSH {
+                self.flush()?;
             }
         }
         if heard {
             self.heard = Instant::now();
         }
-        ControlFlow::Continue(())
+        Ok(ControlFlow::Continue(()))
     }
 
-    fn perform(&mut self, step: Step<'_>) -> ControlFlow<Why> {
+    fn perform(&mut self, step: Step<'_>) -> io::Result<ControlFlow<Why>> {
         match step {
             Step::Reply(reply) => self.say(&reply),
-            Step::Close(reply) => {
-                self.say(&reply);
-                let text = String::from_utf8_lossy(reply.as_bytes());
-                return ControlFlow::Break(text.trim_end().to_owned().into());
-            }
-            Step::Verify(credentials) => {
-                let login = self.shared.accounts().verify(&credentials);
-                self.shared.metrics.login(login.is_some());
-                match &login {
-                    Some(system_id) => {
-                        log::login(self.peer, system_id.as_str());
-                        self.account = Some(self.shared.metrics.account(system_id));
-                    }
-                    None => log::login_failed(self.peer, &credentials.authcid),
-                }
-                let next = self.session.verified(login);
+            Step::Close(reply) => return Ok(self.hang_up(&reply)),
+            Step::Verify(credentials) => return self.verify(&credentials),
+            Step::Reserve(bytes) => {
+                self.reserve(bytes);
+                let next = self.session.reserved(self.reservation.is_some());
                 return self.perform(next);
             }
-            Step::Begin => {
-                self.reservation = self.shared.spool.reserve();
-                let reply = self.session.begun(self.reservation.is_some());
+            Step::EndTransaction(reply) => {
+                self.release();
                 self.say(&reply);
             }
-            Step::Open(envelope) => {
-                let origin = Origin {
-                    peer: self.peer.ip(),
-                    tls: self.stream.tls_version().is_some(),
-                };
-                self.draft = match self.shared.spool.open(&envelope, origin) {
-                    Ok(draft) => Some((draft, Sent::from(&envelope))),
-                    Err(error) => {
-                        log::spool_failed(self.peer, &error);
-                        None
-                    }
-                };
-                self.pace = Pace::default();
-                let reply = self.session.opened(self.draft.is_some());
-                self.say(&reply);
-            }
-            Step::Content(content) => {
-                if let Some((draft, _)) = &mut self.draft
-                    && let Err(error) = draft.write(content)
-                {
-                    log::spool_failed(self.peer, &error);
-                    self.draft = None;
-                    self.session.spool_failed();
-                }
-            }
+            Step::Open(envelope) => self.open(&envelope),
+            Step::Content(content) => self.write(content),
             Step::Commit => self.commit(),
-            Step::Abandon => self.draft = None,
+            Step::Abandon => self.discard(),
         }
-        ControlFlow::Continue(())
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Verifies a login. A login that needs a hash waits for its turn, under the
+    /// same clocks as any wait for the client.
+    #[inline(never)]
+    fn verify(&mut self, credentials: &Credentials) -> io::Result<ControlFlow<Why>> {
+        let accounts = self.shared.accounts();
+        let login = match accounts.recognise(credentials) {
+            Recognition::Correct(system_id) => Some(system_id),
+            Recognition::Refused => None,
+            Recognition::Unknown => match self.wait_for_turn()? {
+                ControlFlow::Continue(_turn) => accounts.verify(credentials),
+                ControlFlow::Break(why) => return Ok(ControlFlow::Break(why)),
+            },
+        };
+        self.shared.metrics.login(login.is_some());
+        match &login {
+            Some(system_id) => {
+                self.slot.logged_in();
+                self.account = Some(self.shared.metrics.account(system_id));
+                log::login(self.peer, system_id.as_str());
+            }
+            None => log::login_failed(self.peer, &credentials.authcid),
+        }
+        let next = self.session.verified(login);
+        self.perform(next)
+    }
+
+    /// Waits until this client may have a password hashed. A client that is gone
+    /// gets no turn: what it has sent so far is answered first, so that its
+    /// system has the occasion to say so.
+    fn wait_for_turn(&mut self) -> io::Result<ControlFlow<Why, Turn>> {
+        self.flush()?;
+        if self.stream.has_hung_up() {
+            return Ok(ControlFlow::Break("client closed".into()));
+        }
+        let queue = &self.shared.hash_queue;
+        let waiting = match queue.enter(self.slot.prefix(), self.slot.is_known()) {
+            Place::Turn(turn) => return Ok(ControlFlow::Continue(turn)),
+            Place::Waiting(waiting) => waiting,
+        };
+        loop {
+            match self.stream.wait_for(waiting.fd(), self.clock())? {
+                Wait::Ready => {
+                    if let Some(turn) = waiting.turn() {
+                        return Ok(ControlFlow::Continue(turn));
+                    }
+                }
+                Wait::HungUp => return Ok(ControlFlow::Break("client closed".into())),
+                Wait::Deadline => return Ok(self.hang_up(&reply::TIMEOUT_421)),
+                Wait::Stop => return Ok(self.hang_up(&reply::SHUTTING_DOWN_421)),
+            }
+        }
+    }
+
+    fn reserve(&mut self, bytes: u64) {
+        // The old reservation, if there is one, must not count beside the new one.
+        self.reservation = None;
+        self.reservation = self.shared.spool.reserve(bytes);
+        self.reserved_until = self
+            .reservation
+            .is_some()
+            .then(|| Instant::now() + self.shared.clocks.login_timeout);
+    }
+
+    fn release(&mut self) {
+        self.reservation = None;
+        self.reserved_until = None;
+    }
+
+    /// A transaction that does not reach DATA in time keeps no space from others.
+    fn expire_reservation(&mut self) {
+        if self.reserved_until.is_some_and(|end| Instant::now() >= end) {
+            self.release();
+            self.session.reservation_expired();
+        }
+    }
+
+    #[inline(never)]
+    fn open(&mut self, envelope: &Envelope) {
+        self.reserved_until = None;
+        let origin = Origin {
+            peer: self.peer.ip(),
+            tls: self.stream.tls_version().is_some(),
+        };
+        match self.shared.spool.open(envelope, origin) {
+            Ok(draft) => self.draft = Some((draft, Sent::from(envelope))),
+            Err(error) => {
+                log::spool_failed(self.peer, &error);
+                self.discard();
+            }
+        }
+        self.pace = Pace::default();
+        let reply = self.session.opened(self.draft.is_some());
+        self.say(&reply);
+    }
+
+    fn write(&mut self, content: &[u8]) {
+        let Some((draft, _)) = &mut self.draft else {
+            return;
+        };
+        let reserved = self
+            .reservation
+            .as_mut()
+            .is_none_or(|reservation| reservation.receive(content.len() as u64));
+        if reserved {
+            match draft.write(content) {
+                Ok(()) => return,
+                Err(error) => log::spool_failed(self.peer, &error),
+            }
+        }
+        self.discard();
+        self.session.spool_failed();
+    }
+
+    fn discard(&mut self) {
+        self.draft = None;
+        self.release();
     }
 
     #[inline(never)]
@@ -387,6 +519,7 @@ impl<'s> Connection<'s> {
             }
             None => self.session.committed(None),
         };
+        self.release();
         self.say(&reply);
     }
 
@@ -395,22 +528,23 @@ impl<'s> Connection<'s> {
         self.replies.extend_from_slice(reply.as_bytes());
     }
 
-    /// Says what is to be said, all of it in one write.
+    /// Sends all replies in one write.
     fn flush(&mut self) -> io::Result<()> {
         if !self.replies.is_empty() {
             let clock = self.write_clock();
             self.stream.write(&self.replies, clock)?;
             self.replies.clear();
+            self.replies.shrink_to(KEEP);
         }
         Ok(())
     }
 
+    /// Says the last reply; the session ends once it is sent.
     #[inline(never)]
-    fn hang_up(&mut self, reply: &Reply) -> io::Result<Why> {
+    fn hang_up<T>(&mut self, reply: &Reply) -> ControlFlow<Why, T> {
         self.say(reply);
-        self.flush()?;
         let text = String::from_utf8_lossy(reply.as_bytes());
-        Ok(text.trim_end().to_owned().into())
+        ControlFlow::Break(text.trim_end().to_owned().into())
     }
 }
 

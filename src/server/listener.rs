@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::connection;
+use super::connection::{self, Client};
 use super::options::Listen;
 use super::shared::Shared;
 use super::slots::Slots;
@@ -153,8 +153,14 @@ impl Listener {
             .name("client".to_owned())
             .stack_size(STACK)
             .spawn(move || {
-                connection::serve(socket, peer, acceptor.as_ref(), accepted, &shared);
-                // The supervisor, told by the slot, may take the last of it.
+                let client = Client {
+                    socket,
+                    peer,
+                    accepted,
+                    slot: &slot,
+                };
+                connection::serve(client, acceptor.as_ref(), &shared);
+                // The supervisor, which the slot informs, may take the last of it.
                 drop(shared);
                 drop(slot);
             })?;

@@ -6,9 +6,11 @@ use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::server::accounts::Accounts;
+use crate::server::hash_queue::HashQueue;
 use crate::server::metrics::Metrics;
 use crate::server::tls::Acceptor;
 use crate::smtp::Policy;
@@ -26,6 +28,8 @@ pub struct Shared {
     pub clocks: Clocks,
     /// Rings when the server goes down.
     pub stop: Stop,
+    /// Whose password is hashed next.
+    pub(crate) hash_queue: Arc<HashQueue>,
     accounts: RwLock<Arc<Accounts>>,
     acceptor: RwLock<Option<Acceptor>>,
 }
@@ -59,6 +63,9 @@ impl Shared {
             metrics: Arc::new(metrics),
             clocks,
             stop: Stop::new()?,
+            hash_queue: HashQueue::new(
+                thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            ),
             accounts: RwLock::new(Arc::new(accounts)),
             acceptor: RwLock::new(acceptor),
         })

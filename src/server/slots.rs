@@ -1,5 +1,10 @@
-//! How many clients are connected: in total and per address, and the refusal of
+//! How many clients are connected: in total and per prefix, and the refusal of
 //! one more.
+//!
+//! The last tenth of all slots, rounded down, is for known peers: prefixes from
+//! which a login succeeded since the server started. Strangers who connect and
+//! say nothing can fill the other slots only, so peers that use the server get
+//! in all the same.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -14,18 +19,24 @@ use crossbeam_channel::Sender;
 use super::Event;
 use super::descriptors::MAX_REFUSALS;
 use super::listener::STACK;
+use super::peers::{KnownPeers, Prefix};
 use super::stream::{Clock, Stream};
 use crate::smtp::Reply;
+
+/// One slot of this many is kept for known peers.
+const KNOWN_SHARE: usize = 10;
 
 /// How long a refused client has to read the reply.
 const REFUSAL_LINGER: Duration = Duration::from_secs(1);
 /// Refusals are logged at most once in this time.
 const REFUSAL_LOG: Duration = Duration::from_secs(1);
 
-/// The places that clients may take.
+/// The slots that connections may take.
 pub struct Slots {
     max_total: usize,
-    max_per_ip: usize,
+    /// What of them is kept for known peers.
+    for_known: usize,
+    max_per_prefix: usize,
     table: Mutex<Table>,
     refusals: AtomicUsize,
     announce_idle: AtomicBool,
@@ -35,22 +46,27 @@ pub struct Slots {
 #[derive(Default)]
 struct Table {
     total: usize,
-    by_ip: HashMap<IpAddr, usize>,
+    by_prefix: HashMap<Prefix, usize>,
+    known: KnownPeers,
     refused: Option<Instant>,
 }
 
 /// Why a client has no place, and whether the log should say so.
-pub(super) struct Refusal {
-    pub(super) limit: &'static str,
-    pub(super) log: bool,
+pub struct Refusal {
+    /// The limit that is reached.
+    pub limit: &'static str,
+    /// Whether the log should say so.
+    pub log: bool,
 }
 
 impl Slots {
-    /// Places for so many clients.
-    pub fn new(max_total: u32, max_per_ip: u32, events: Sender<Event>) -> Arc<Slots> {
+    /// Slots for `max_total` connections, at most `max_per_prefix` of them from
+    /// one prefix.
+    pub fn new(max_total: u32, max_per_prefix: u32, events: Sender<Event>) -> Arc<Slots> {
         Arc::new(Slots {
             max_total: max_total as usize,
-            max_per_ip: max_per_ip as usize,
+            for_known: max_total as usize / KNOWN_SHARE,
+            max_per_prefix: max_per_prefix as usize,
             table: Mutex::default(),
             refusals: AtomicUsize::new(0),
             announce_idle: AtomicBool::new(false),
@@ -74,18 +90,22 @@ impl Slots {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn take(self: &Arc<Self>, ip: IpAddr) -> Result<Slot, Refusal> {
+    /// A slot for a connection from `address`, or the limit that refuses it.
+    pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Slot, Refusal> {
         let mut table = self.lock();
-        let of_ip = table.by_ip.get(&ip).copied().unwrap_or(0);
+        let prefix = Prefix::of(address);
+        let of_prefix = table.by_prefix.get(&prefix).copied().unwrap_or(0);
         let limit = if table.total >= self.max_total {
             "max-connections"
-        } else if of_ip >= self.max_per_ip {
+        } else if of_prefix >= self.max_per_prefix {
             "max-connections-per-ip"
+        } else if table.total >= self.max_total - self.for_known && !table.known.contains(prefix) {
+            "max-connections-of-strangers"
         } else {
             table.total += 1;
-            table.by_ip.insert(ip, of_ip + 1);
+            table.by_prefix.insert(prefix, of_prefix + 1);
             let slots = Arc::clone(self);
-            return Ok(Slot { ip, slots });
+            return Ok(Slot { prefix, slots });
         };
         let now = Instant::now();
         let log = table
@@ -133,24 +153,95 @@ impl Slots {
     }
 }
 
-/// One client's place, until it is dropped.
-pub(super) struct Slot {
-    ip: IpAddr,
+/// One connection's slot, until it is dropped.
+pub struct Slot {
+    prefix: Prefix,
     slots: Arc<Slots>,
+}
+
+impl Slot {
+    /// What limits count this connection as.
+    pub(super) fn prefix(&self) -> Prefix {
+        self.prefix
+    }
+
+    /// Whether a login from this prefix has succeeded before.
+    pub(super) fn is_known(&self) -> bool {
+        self.slots.lock().known.contains(self.prefix)
+    }
+
+    /// A login has succeeded on this connection.
+    pub(super) fn logged_in(&self) {
+        self.slots.lock().known.remember(self.prefix);
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut table = self.slots.lock();
         table.total = table.total.saturating_sub(1);
-        if let Some(count) = table.by_ip.get_mut(&self.ip) {
+        if let Some(count) = table.by_prefix.get_mut(&self.prefix) {
             *count -= 1;
             if *count == 0 {
-                table.by_ip.remove(&self.ip);
+                table.by_prefix.remove(&self.prefix);
             }
         }
         if table.total == 0 && self.slots.announce_idle.load(Ordering::SeqCst) {
             let _ = self.slots.events.send(Event::Idle);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slots(max_total: u32, max_per_prefix: u32) -> Arc<Slots> {
+        Slots::new(max_total, max_per_prefix, crossbeam_channel::unbounded().0)
+    }
+
+    /// Takes slots from one address until one is refused.
+    fn fill(slots: &Arc<Slots>, address: &str) -> (Vec<Slot>, &'static str) {
+        let mut taken = Vec::new();
+        loop {
+            match slots.take(address.parse().unwrap()) {
+                Ok(slot) => taken.push(slot),
+                Err(refusal) => return (taken, refusal.limit),
+            }
+        }
+    }
+
+    #[test]
+    fn the_addresses_of_one_ipv6_64_share_a_limit() {
+        let slots = slots(100, 2);
+        let _first = slots.take("2001:db8::1".parse().unwrap()).ok().unwrap();
+        let (second, limit) = fill(&slots, "2001:db8::2");
+        assert_eq!((second.len(), limit), (1, "max-connections-per-ip"));
+        assert!(slots.take("2001:db8:0:1::1".parse().unwrap()).is_ok());
+        let (mapped, _) = fill(&slots, "::ffff:192.0.2.1");
+        assert!(slots.take("192.0.2.1".parse().unwrap()).is_err());
+        drop(mapped);
+        assert!(slots.take("192.0.2.1".parse().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn strangers_leave_the_last_tenth_to_peers_that_have_logged_in() {
+        let slots = slots(20, 100);
+        let peer = slots.take("192.0.2.1".parse().unwrap()).ok().unwrap();
+        peer.logged_in();
+        drop(peer);
+        let (strangers, limit) = fill(&slots, "192.0.2.2");
+        assert_eq!(
+            (strangers.len(), limit),
+            (18, "max-connections-of-strangers")
+        );
+        let (peers, limit) = fill(&slots, "192.0.2.1");
+        assert_eq!((peers.len(), limit), (2, "max-connections"));
+    }
+
+    #[test]
+    fn below_ten_slots_none_is_kept() {
+        let (taken, limit) = fill(&slots(9, 100), "192.0.2.2");
+        assert_eq!((taken.len(), limit), (9, "max-connections"));
     }
 }

@@ -26,6 +26,9 @@ const RECORDS: usize = 20 * 1024;
 /// next octets are there already, but the clocks must have their turn.
 const EAGER: u8 = 8;
 
+/// How long a wait without a descriptor takes.
+const TICK: Duration = Duration::from_millis(50);
+
 /// How long last words and a lingering close may take once the server goes down.
 const AT_STOP: Duration = Duration::from_millis(500);
 
@@ -42,7 +45,20 @@ pub enum Received {
     Stop,
 }
 
-/// What a wait heeds beside the socket.
+/// How [`Stream::wait_for`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// The descriptor is readable, or it is worth a look.
+    Ready,
+    /// The client has hung up.
+    HungUp,
+    /// The deadline has passed.
+    Deadline,
+    /// The server shuts down.
+    Stop,
+}
+
+/// What ends a wait beside the socket.
 #[derive(Clone, Copy)]
 pub struct Clock<'a> {
     /// When it ends at the latest.
@@ -52,8 +68,8 @@ pub struct Clock<'a> {
 }
 
 impl Clock<'_> {
-    /// The server goes down: what is under way has [`AT_STOP`] to end.
-    fn hurry(&mut self) {
+    /// The server shuts down: what is under way has [`AT_STOP`] to end.
+    fn shorten(&mut self) {
         self.deadline = self.deadline.min(Instant::now() + AT_STOP);
         self.stop = None;
     }
@@ -202,6 +218,52 @@ impl Stream {
         Ok(())
     }
 
+    /// Whether the connection is of no use any more: closed on both sides, or
+    /// reset. A client that only closed its sending side may read replies yet.
+    pub fn has_hung_up(&self) -> bool {
+        let mut client = [PollFd::from_borrowed_fd(
+            self.socket.as_fd(),
+            PollFlags::empty(),
+        )];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        matches!(poll(&mut client, Some(&now)), Ok(count) if count > 0)
+    }
+
+    /// Waits until `fd` is readable, the client has hung up, or the clock ends.
+    /// Without a descriptor, [`TICK`] at most.
+    pub fn wait_for(&self, fd: Option<BorrowedFd<'_>>, clock: Clock<'_>) -> io::Result<Wait> {
+        let mut left = clock.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(Wait::Deadline);
+        }
+        if fd.is_none() {
+            left = left.min(TICK);
+        }
+        // Of the socket, only errors and the end of both sides: they are reported
+        // without being asked for.
+        let mut polled = vec![PollFd::from_borrowed_fd(
+            self.socket.as_fd(),
+            PollFlags::empty(),
+        )];
+        let others = [clock.stop, fd].into_iter().flatten();
+        polled.extend(others.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        match poll(&mut polled, Timespec::try_from(left).ok().as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let ready = |at: usize| polled.get(at).is_some_and(|fd| !fd.revents().is_empty());
+        Ok(if clock.stop.is_some() && ready(1) {
+            Wait::Stop
+        } else if ready(0) {
+            Wait::HungUp
+        } else {
+            Wait::Ready
+        })
+    }
+
     /// Sends all of `octets`; fails when the client does not read them in time.
     pub fn write(&mut self, mut octets: &[u8], mut clock: Clock<'_>) -> io::Result<()> {
         while !octets.is_empty() {
@@ -243,7 +305,7 @@ impl Stream {
             match wait(&self.socket, PollFlags::IN, clock) {
                 Ok(Waited::Ready) => {}
                 Ok(Waited::Stop) => {
-                    clock.hurry();
+                    clock.shorten();
                     continue;
                 }
                 Ok(Waited::Deadline) | Err(_) => return,
@@ -272,7 +334,7 @@ fn wait_to_send(socket: &TcpStream, clock: &mut Clock<'_>) -> io::Result<()> {
     loop {
         match wait(socket, PollFlags::OUT, *clock)? {
             Waited::Ready => return Ok(()),
-            Waited::Stop => clock.hurry(),
+            Waited::Stop => clock.shorten(),
             Waited::Deadline => return Err(io::ErrorKind::TimedOut.into()),
         }
     }

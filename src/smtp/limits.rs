@@ -24,9 +24,9 @@ pub const MAX_AUTH_FAILURES: u32 = 3;
 /// Octets of a system id: RFC 4616 2 asks for at least 255.
 pub const MAX_SYSTEM_ID: usize = 255;
 
-/// Octets of a key. RFC 4616 2 asks for at least 255; crypt(3) takes 512, and
-/// the cost of SHA-crypt grows with the length.
-pub const MAX_KEY: usize = 512;
+/// Bytes of a password. RFC 4616 2 asks for at least 255; crypt(3) takes 512,
+/// and the cost of SHA-crypt grows with the length.
+pub const MAX_PASSWORD: usize = 512;
 
 /// What the operator decides of a session.
 #[derive(Clone, Debug)]

@@ -50,8 +50,8 @@ pub struct Credentials {
     pub authzid: Vec<u8>,
     /// The system id.
     pub authcid: Vec<u8>,
-    /// The key: never shown, never logged.
-    pub key: Secret,
+    /// Never shown, never logged.
+    pub password: Secret,
 }
 
 impl fmt::Debug for Credentials {
@@ -59,7 +59,7 @@ impl fmt::Debug for Credentials {
         f.debug_struct("Credentials")
             .field("authzid", &String::from_utf8_lossy(&self.authzid))
             .field("authcid", &String::from_utf8_lossy(&self.authcid))
-            .field("key", &self.key)
+            .field("password", &self.password)
             .finish()
     }
 }
@@ -111,12 +111,12 @@ pub fn plain(message: &[u8]) -> Option<Credentials> {
     let mut fields = message.split(|&octet| octet == 0);
     let authzid = fields.next()?.to_vec();
     let authcid = fields.next()?.to_vec();
-    let key = fields.next()?.to_vec();
-    let complete = fields.next().is_none() && !authcid.is_empty() && !key.is_empty();
+    let password = fields.next()?.to_vec();
+    let complete = fields.next().is_none() && !authcid.is_empty() && !password.is_empty();
     complete.then_some(Credentials {
         authzid,
         authcid,
-        key: Secret(key),
+        password: Secret(password),
     })
 }
 
@@ -128,16 +128,16 @@ mod tests {
     fn a_plain_message_has_three_fields() {
         let found = plain(b"\0tim\0tanstaaftanstaaf").unwrap();
         assert_eq!(found.authcid, b"tim");
-        assert_eq!(found.key.expose(), b"tanstaaftanstaaf");
+        assert_eq!(found.password.expose(), b"tanstaaftanstaaf");
         assert_eq!(plain(b"Ursel\0Kurt\0xipj3plmq").unwrap().authzid, b"Ursel");
         for message in [
             &b""[..],
             b"\0",
             b"\0\0",
             b"\0id\0",
-            b"\0\0key",
-            b"id\0key",
-            b"\0id\0key\0",
+            b"\0\0password",
+            b"id\0password",
+            b"\0id\0password\0",
             b"\0id\0k\xff",
         ] {
             assert_eq!(plain(message), None, "{message:?}");
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_never_shown() {
+    fn a_password_is_never_shown() {
         let shown = format!("{:?}", plain(b"\0id\0hunter2").unwrap());
         assert!(!shown.contains("hunter2"), "{shown}");
     }

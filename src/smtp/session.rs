@@ -46,19 +46,23 @@ pub enum Step<'a> {
     Reply(Reply),
     /// Say it and hang up; nothing more of the input counts.
     Close(Reply),
-    /// Judge these, then call [`Session::verified`].
+    /// Verify these, then call [`Session::verified`].
     Verify(Credentials),
-    /// A transaction wants to begin: see whether there is room for one more,
-    /// then call [`Session::begun`].
-    Begin,
+    /// Reserve space for a message of this many bytes in the place of any
+    /// earlier reservation, then call [`Session::reserved`].
+    Reserve(u64),
+    /// Say it; the transaction has ended before its DATA: release its space.
+    EndTransaction(Reply),
     /// Begin a draft, then call [`Session::opened`].
     Open(Envelope),
-    /// Octets of the mail, without stuffing: into the draft with them. Call
-    /// [`Session::spool_failed`] where that fails.
+    /// Content of the message, without stuffing: write it to the draft. If that
+    /// fails, remove the draft, release its space and call
+    /// [`Session::spool_failed`].
     Content(&'a [u8]),
-    /// The mail is complete: make it durable, then call [`Session::committed`].
+    /// The message is complete: make it durable, release its space, then call
+    /// [`Session::committed`].
     Commit,
-    /// The draft is void.
+    /// The draft is void: remove it and release its space.
     Abandon,
 }
 
@@ -80,10 +84,11 @@ pub struct Session {
 enum Phase {
     Command,
     Auth(Exchange),
+    /// After MAIL.
     Mail(Transaction),
-    /// Behind the 354.
+    /// After the 354.
     Data(Incoming),
-    /// Behind a CR or an LF alone in the mail: only its end is looked for.
+    /// After a bare CR or LF in the message: only its end is looked for.
     Condemned(Condemned),
 }
 
@@ -95,10 +100,27 @@ enum Exchange {
     Password { username: Vec<u8> },
 }
 
+/// An open transaction: the envelope so far, with the hello and the login that
+/// it was opened with.
 #[derive(Debug)]
 struct Transaction {
-    reverse_path: ReversePath,
-    forward_paths: Vec<ForwardPath>,
+    envelope: Envelope,
+    /// Bytes that the message may need.
+    size: u64,
+    space: Space,
+}
+
+/// Where the reservation of a transaction stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Space {
+    /// [`Step::Reserve`] was returned for MAIL.
+    Requested,
+    /// Held.
+    Reserved,
+    /// Released, because DATA did not follow in time.
+    Expired,
+    /// [`Step::Reserve`] was returned again, for DATA.
+    RequestedForData,
 }
 
 /// A mail on its way in.
@@ -166,18 +188,36 @@ impl Session {
         self.answer(reply::AUTH_FAILED_535)
     }
 
-    /// Whether there is room for the transaction of [`Step::Begin`].
-    pub fn begun(&mut self, room: bool) -> Reply {
-        if room {
-            return reply::SENDER_OK_250;
+    /// The outcome of [`Step::Reserve`].
+    pub fn reserved(&mut self, reserved: bool) -> Step<'static> {
+        match std::mem::replace(&mut self.phase, Phase::Command) {
+            Phase::Mail(transaction) if transaction.space == Space::RequestedForData => {
+                if reserved {
+                    Step::Open(transaction.envelope)
+                } else {
+                    Step::Reply(self.opened(false))
+                }
+            }
+            Phase::Mail(mut transaction) if reserved => {
+                transaction.space = Space::Reserved;
+                self.phase = Phase::Mail(transaction);
+                Step::Reply(reply::SENDER_OK_250)
+            }
+            _ => Step::Reply(reply::LOW_SPACE_452),
         }
-        self.phase = Phase::Command;
-        reply::LOW_SPACE_452
     }
 
-    /// Whether the draft of [`Step::Open`] could be begun. Where it could not,
-    /// the client is told at the end of its mail: one that does not wait for the
-    /// 354 has sent it already, and it must not be taken for commands.
+    /// The reservation of the transaction was released, because DATA did not
+    /// follow in time. DATA asks for it again.
+    pub fn reservation_expired(&mut self) {
+        if let Phase::Mail(transaction) = &mut self.phase {
+            transaction.space = Space::Expired;
+        }
+    }
+
+    /// Whether the draft of [`Step::Open`] could be begun. If not, the client
+    /// gets 452 at the end of the message: a client that does not wait for the
+    /// 354 has sent the message already, and it must not be taken for commands.
     pub fn opened(&mut self, draft: bool) -> Reply {
         self.phase = Phase::Data(Incoming {
             decoder: Decoder::new(),
@@ -219,14 +259,6 @@ impl Session {
         matches!(self.phase, Phase::Data(_) | Phase::Condemned(_))
     }
 
-    /// Whether a transaction is open: behind MAIL, before its end.
-    pub fn is_in_transaction(&self) -> bool {
-        matches!(
-            self.phase,
-            Phase::Mail(_) | Phase::Data(_) | Phase::Condemned(_)
-        )
-    }
-
     fn receive_line(&mut self, line: &[u8]) -> Step<'static> {
         if line.contains(&0) {
             return self.void_line(reply::NUL_500);
@@ -257,10 +289,7 @@ impl Session {
             Verb::Rcpt => self.rcpt(argument),
             Verb::Data => self.data(argument),
             Verb::Rset if !argument.is_empty() => self.answer(reply::NO_ARGUMENT_501),
-            Verb::Rset => {
-                self.phase = Phase::Command;
-                self.answer(reply::OK_250)
-            }
+            Verb::Rset => self.reset(reply::OK_250),
             Verb::Noop => self.answer(reply::OK_250),
             Verb::Quit if !argument.is_empty() => self.answer(reply::NO_ARGUMENT_501),
             Verb::Quit => Step::Close(reply::BYE_221),
@@ -278,13 +307,20 @@ impl Session {
             return self.answer(reply::HELLO_NAME_501);
         };
         self.hello = Some(name.into());
-        self.phase = Phase::Command;
         let policy = &self.policy;
         let reply = match verb {
             Verb::Ehlo => reply::ehlo_250(&policy.hostname, name, policy.limits.max_message_size),
             _ => reply::helo_250(&policy.hostname, name),
         };
-        self.answer(reply)
+        self.reset(reply)
+    }
+
+    /// Ends the transaction, if there is one; hello and login stay.
+    fn reset(&mut self, reply: Reply) -> Step<'static> {
+        match std::mem::replace(&mut self.phase, Phase::Command) {
+            Phase::Mail(_) => Step::EndTransaction(reply),
+            _ => Step::Reply(reply),
+        }
     }
 
     fn auth(&mut self, argument: &[u8]) -> Step<'static> {
@@ -336,7 +372,7 @@ impl Session {
             Exchange::Password { username } => Step::Verify(Credentials {
                 authzid: Vec::new(),
                 authcid: username,
-                key: Secret::new(message),
+                password: Secret::new(message),
             }),
         }
     }
@@ -346,21 +382,13 @@ impl Session {
         self.answer(reply)
     }
 
-    /// What MAIL and RCPT need before anything else.
-    fn not_ready(&self) -> Option<Reply> {
-        if self.hello.is_none() {
-            Some(reply::NEED_HELLO_503)
-        } else if self.login.is_none() {
-            Some(reply::NEED_AUTH_530)
-        } else {
-            None
-        }
-    }
-
     fn mail(&mut self, argument: &[u8]) -> Step<'static> {
-        if let Some(reply) = self.not_ready() {
-            return self.answer(reply);
-        }
+        let Some(hello) = &self.hello else {
+            return self.answer(reply::NEED_HELLO_503);
+        };
+        let Some(login) = &self.login else {
+            return self.answer(reply::NEED_AUTH_530);
+        };
         if matches!(self.phase, Phase::Mail(_)) {
             return self.answer(reply::NESTED_MAIL_503);
         }
@@ -373,26 +401,35 @@ impl Session {
             return self.answer(reply::MAILBOX_553);
         }
         // RFC 1870 6.1
-        if arguments
-            .size
-            .is_some_and(|size| size > self.policy.limits.max_message_size)
-        {
+        let max = self.policy.limits.max_message_size;
+        if arguments.size.is_some_and(|size| size > max) {
             return self.answer(reply::TOO_BIG_552);
         }
+        let size = arguments.size.unwrap_or(max);
         self.phase = Phase::Mail(Transaction {
-            reverse_path: arguments.reverse_path,
-            forward_paths: Vec::new(),
+            envelope: Envelope {
+                hello: Arc::clone(hello),
+                system_id: login.clone(),
+                reverse_path: arguments.reverse_path,
+                forward_paths: Vec::new(),
+            },
+            size,
+            space: Space::Requested,
         });
-        Step::Begin
+        Step::Reserve(size)
     }
 
     fn rcpt(&mut self, argument: &[u8]) -> Step<'static> {
-        if let Some(reply) = self.not_ready() {
-            return self.answer(reply);
+        if self.hello.is_none() {
+            return self.answer(reply::NEED_HELLO_503);
+        }
+        if self.login.is_none() {
+            return self.answer(reply::NEED_AUTH_530);
         }
         let Phase::Mail(transaction) = &mut self.phase else {
             return self.answer(reply::NEED_MAIL_FIRST_503);
         };
+        let forward_paths = &mut transaction.envelope.forward_paths;
         let forward_path = match command::rcpt(argument) {
             Ok(forward_path) => forward_path,
             Err(reply) => return self.answer(reply),
@@ -403,33 +440,39 @@ impl Session {
             return self.answer(reply::MAILBOX_553);
         }
         // RFC 5321 4.5.3.1.10
-        if transaction.forward_paths.len() >= self.policy.limits.max_recipients {
+        if forward_paths.len() >= self.policy.limits.max_recipients {
             return self.answer(reply::TOO_MANY_RECIPIENTS_452);
         }
-        transaction.forward_paths.push(forward_path);
+        forward_paths.push(forward_path);
         self.answer(reply::RECIPIENT_OK_250)
     }
 
     fn data(&mut self, argument: &[u8]) -> Step<'static> {
-        let Phase::Mail(transaction) = &mut self.phase else {
-            return self.answer(reply::NEED_MAIL_503);
+        let mut transaction = match std::mem::replace(&mut self.phase, Phase::Command) {
+            Phase::Mail(transaction) => transaction,
+            phase => {
+                self.phase = phase;
+                return self.answer(reply::NEED_MAIL_503);
+            }
         };
-        if transaction.forward_paths.is_empty() {
-            return self.answer(reply::NEED_RCPT_503);
+        let error = if transaction.envelope.forward_paths.is_empty() {
+            Some(reply::NEED_RCPT_503)
+        } else if !argument.is_empty() {
+            Some(reply::NO_ARGUMENT_501)
+        } else {
+            None
+        };
+        if let Some(reply) = error {
+            self.phase = Phase::Mail(transaction);
+            return self.answer(reply);
         }
-        if !argument.is_empty() {
-            return self.answer(reply::NO_ARGUMENT_501);
+        if transaction.space == Space::Expired {
+            let size = transaction.size;
+            transaction.space = Space::RequestedForData;
+            self.phase = Phase::Mail(transaction);
+            return Step::Reserve(size);
         }
-        let (Some(hello), Some(system_id)) = (&self.hello, &self.login) else {
-            return self.answer(reply::NEED_MAIL_503);
-        };
-        let envelope = Envelope {
-            hello: Arc::clone(hello),
-            system_id: system_id.clone(),
-            reverse_path: transaction.reverse_path.clone(),
-            forward_paths: std::mem::take(&mut transaction.forward_paths),
-        };
-        Step::Open(envelope)
+        Step::Open(transaction.envelope)
     }
 
     fn receive_mail<'a>(&mut self, input: &mut &'a [u8]) -> Option<Step<'a>> {

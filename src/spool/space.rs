@@ -3,7 +3,8 @@
 //!
 //! A transaction reserves the bytes that its message may need. When the file
 //! system has less free than all reservations together and `--min-free`, the
-//! next transaction is refused while those that were accepted can finish. The
+//! next transaction is refused while those that were accepted can finish. A
+//! reservation shrinks as the message arrives and takes the space itself. The
 //! guard is an estimate: other programs write to the same file system, so a
 //! write may still fail, and then the message gets 452.
 
@@ -19,16 +20,15 @@ use crate::log;
 pub struct Reserve {
     /// Bytes that one message may need.
     pub max_message_size: u64,
-    /// Bytes that stay free beside the open transactions; 0 turns the guard off.
+    /// Bytes that stay free beside all reservations; 0 turns the guard off.
     pub min_free: u64,
 }
 
-/// Counts the open transactions, each of which may need room for one message
-/// of the maximum size.
+/// Counts the bytes that are reserved and not yet written.
 pub(super) struct Space {
     disk: Arc<dyn Disk>,
     reserve: Reserve,
-    open: AtomicU64,
+    reserved: AtomicU64,
     low: AtomicBool,
 }
 
@@ -37,52 +37,149 @@ impl Space {
         Space {
             disk,
             reserve,
-            open: AtomicU64::new(0),
+            reserved: AtomicU64::new(0),
             low: AtomicBool::new(false),
         }
+    }
+
+    /// Adds `bytes` to what is reserved; `false` when there is no room for them.
+    fn take(&self, bytes: u64) -> bool {
+        let reserved = self.reserved.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if self.has_room(reserved) {
+            return true;
+        }
+        self.give_back(bytes);
+        false
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.reserved.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn has_room(&self, reserved: u64) -> bool {
+        let Reserve {
+            max_message_size,
+            min_free,
+        } = self.reserve;
+        if min_free == 0 {
+            return true;
+        }
+        let needed = reserved.saturating_add(min_free);
+        // If the file system does not answer, the draft fails and gets 452.
+        let free = self.disk.free().unwrap_or(u64::MAX);
+        if free < needed {
+            if !self.low.swap(true, Ordering::Relaxed) {
+                log::space(true, free, needed);
+            }
+            return false;
+        }
+        // Room for this message and not for the next is not worth a log line.
+        let ample = free >= needed.saturating_add(max_message_size);
+        if ample && self.low.swap(false, Ordering::Relaxed) {
+            log::space(false, free, needed);
+        }
+        true
     }
 }
 
 impl Spool {
-    /// Room for one more transaction, held until it is dropped. `None` when the
-    /// file system has less free than one maximum message for each open
-    /// transaction plus the reserve.
-    pub fn reserve(&self) -> Option<Reservation> {
-        let space = &self.space;
-        let open = space.open.fetch_add(1, Ordering::Relaxed) + 1;
-        let reservation = Reservation {
-            space: Arc::clone(space),
-        };
-        if space.reserve.min_free == 0 {
-            return Some(reservation);
-        }
-        let needed = open
-            .saturating_mul(space.reserve.max_message_size)
-            .saturating_add(space.reserve.min_free);
-        // If the file system does not answer, the draft fails and gets 452.
-        let free = space.disk.free().unwrap_or(u64::MAX);
-        if free < needed {
-            if !space.low.swap(true, Ordering::Relaxed) {
-                log::space(true, free, needed);
-            }
-            return None;
-        }
-        // Room for this one and not for the next is not worth a log line.
-        let ample = free >= needed.saturating_add(space.reserve.max_message_size);
-        if ample && space.low.swap(false, Ordering::Relaxed) {
-            log::space(false, free, needed);
-        }
-        Some(reservation)
+    /// Reserves space for a message of up to `bytes`, held until it is dropped.
+    /// `None` when the file system has less free than all reservations together
+    /// and the reserve.
+    pub fn reserve(&self, bytes: u64) -> Option<Reservation> {
+        self.space.take(bytes).then(|| Reservation {
+            space: Arc::clone(&self.space),
+            left: bytes,
+            received: 0,
+        })
     }
 }
 
-/// Room for one transaction.
+/// Space for one message.
 pub struct Reservation {
     space: Arc<Space>,
+    /// Bytes that are reserved and not yet received.
+    left: u64,
+    /// Bytes of the message so far.
+    received: u64,
+}
+
+impl Reservation {
+    /// Counts bytes of the message, which now take space themselves. A message
+    /// that outgrows what its client announced reserves the rest of the maximum
+    /// size; `false` when there is no room for that.
+    #[must_use]
+    pub fn receive(&mut self, bytes: u64) -> bool {
+        self.received = self.received.saturating_add(bytes);
+        if bytes > self.left {
+            let max = self.space.reserve.max_message_size;
+            let more = max.saturating_sub(self.received).saturating_add(bytes) - self.left;
+            if !self.space.take(more) {
+                return false;
+            }
+            self.left += more;
+        }
+        self.left -= bytes;
+        self.space.give_back(bytes);
+        true
+    }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.space.open.fetch_sub(1, Ordering::Relaxed);
+        self.space.give_back(self.left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::maildir::Maildir;
+
+    /// A spool whose maximum message takes two thirds of what is free. Other
+    /// programs may use the disk meanwhile, but not that much of it.
+    fn spool(dir: &tempfile::TempDir) -> (Arc<Spool>, u64) {
+        let maildir = Maildir::open(dir.path(), "here").unwrap();
+        let max_message_size = maildir.free().unwrap() / 3 * 2;
+        let reserve = Reserve {
+            max_message_size,
+            min_free: 1,
+        };
+        let (spool, _) = Spool::new(maildir, "here", reserve);
+        (Arc::new(spool), max_message_size)
+    }
+
+    #[test]
+    fn a_message_reserves_what_it_announces_and_gives_it_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (spool, max) = spool(&dir);
+        let small: Vec<_> = (0..100).map(|_| spool.reserve(1000).unwrap()).collect();
+        let large = spool.reserve(max).unwrap();
+        assert!(spool.reserve(max).is_none());
+        assert!(spool.reserve(1000).is_some());
+        drop(large);
+        assert!(spool.reserve(max).is_some());
+        drop(small);
+        assert_eq!(spool.space.reserved.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_reservation_shrinks_as_the_message_arrives_and_grows_when_it_is_larger() {
+        let dir = tempfile::tempdir().unwrap();
+        let (spool, max) = spool(&dir);
+        let reserved = || spool.space.reserved.load(Ordering::Relaxed);
+        let mut announced = spool.reserve(1000).unwrap();
+        assert!(announced.receive(400));
+        assert_eq!(reserved(), 600);
+        // Larger than it announced: from now on it may be of any size.
+        assert!(announced.receive(601));
+        assert_eq!(reserved(), max - 1001);
+        assert!(announced.receive(max - 1001));
+        assert_eq!(reserved(), 0);
+        let mut other = spool.reserve(0).unwrap();
+        let _large = spool.reserve(max).unwrap();
+        assert!(!other.receive(1));
+        drop(other);
+        assert_eq!(reserved(), max);
     }
 }

@@ -278,9 +278,6 @@ impl<'w> Run<'w> {
             if !(in_mail && self.session.is_receiving_mail()) {
                 self.start = self.taken;
             }
-            if !self.session.is_in_transaction() {
-                self.recipients = None;
-            }
         }
         assert!(
             input.is_empty(),
@@ -309,13 +306,20 @@ impl<'w> Run<'w> {
                 assert_eq!(self.session.is_logged_in(), right);
                 return self.perform(next);
             }
-            Step::Begin => {
+            Step::Reserve(bytes) => {
                 assert!(self.session.is_logged_in(), "MAIL without a login");
+                assert!(bytes <= self.world.max_message_size() as u64);
                 self.begun += 1;
                 let room = !self.fails(Fault::Room, self.begun);
-                let reply = self.session.begun(room);
+                let Step::Reply(reply) = self.session.reserved(room) else {
+                    panic!("MAIL has no reply");
+                };
                 assert_eq!(reply.code(), if room { 250 } else { 452 });
                 self.recipients = room.then_some(0);
+                self.say(reply);
+            }
+            Step::EndTransaction(reply) => {
+                assert!(self.recipients.take().is_some(), "no transaction to end");
                 self.say(reply);
             }
             Step::Open(envelope) => self.open(envelope),
@@ -405,7 +409,7 @@ impl<'w> Run<'w> {
     fn check_line(&self, step: &Step<'_>) {
         let line = &self.wire[self.start..self.taken];
         let said = match step {
-            Step::Reply(reply) | Step::Close(reply) => Some(reply),
+            Step::Reply(reply) | Step::EndTransaction(reply) | Step::Close(reply) => Some(reply),
             _ => None,
         };
         let says = |reply| said == Some(&reply) || said == Some(&reply::TOO_MANY_ERRORS_421);
@@ -524,7 +528,7 @@ fn verify(credentials: &Credentials) -> Option<SystemId> {
     let authzid = credentials.authzid.as_slice();
     let right = (authzid.is_empty() || authzid == SYSTEM_ID.as_bytes())
         && credentials.authcid == SYSTEM_ID.as_bytes()
-        && credentials.key.expose() == KEY.as_bytes();
+        && credentials.password.expose() == KEY.as_bytes();
     right.then(|| SystemId::parse(SYSTEM_ID).unwrap())
 }
 

@@ -19,8 +19,25 @@ pub struct Client {
     transcript: String,
 }
 
-trait ReadWrite: Read + Write + Send {}
-impl<T: Read + Write + Send> ReadWrite for T {}
+trait ReadWrite: Read + Write + Send {
+    /// Sends octets and close_notify in one piece, where there is TLS.
+    fn send_and_close_notify(&mut self, _octets: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+impl ReadWrite for TcpStream {}
+
+impl ReadWrite for StreamOwned<ClientConnection, TcpStream> {
+    fn send_and_close_notify(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.conn.writer().write_all(octets)?;
+        self.conn.send_close_notify();
+        while self.conn.wants_write() {
+            self.conn.write_tls(&mut self.sock)?;
+        }
+        Ok(())
+    }
+}
 
 impl Client {
     /// Connects without TLS; the greeting is still to be read.
@@ -95,6 +112,12 @@ impl Client {
         self.transcript.push_str(&format!("C: {}\n", show(octets)));
         self.stream.write_all(octets)?;
         self.stream.flush()
+    }
+
+    /// Sends octets and close_notify in one piece.
+    pub fn send_and_close_notify(&mut self, octets: &[u8]) {
+        self.transcript.push_str(&format!("C: {}\n", show(octets)));
+        self.stream.send_and_close_notify(octets).unwrap();
     }
 
     /// Reads one reply, of all its lines, without the last CRLF.

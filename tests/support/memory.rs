@@ -48,8 +48,10 @@ pub enum Event {
     Close(String),
     /// Asked for a judgement on this id.
     Verify(Vec<u8>),
-    /// Asked for room.
-    Begin,
+    /// Asked for space for this many bytes.
+    Reserve(u64),
+    /// Ended a transaction before its DATA.
+    EndTransaction,
     /// Began a draft.
     Open(Envelope),
     /// Committed a draft of this content.
@@ -136,9 +138,13 @@ impl Memory {
                 let step = self.session.verified(verify(&credentials));
                 self.perform(step);
             }
-            Step::Begin => {
-                self.events.push(Event::Begin);
-                let reply = self.session.begun(self.room);
+            Step::Reserve(bytes) => {
+                self.events.push(Event::Reserve(bytes));
+                let step = self.session.reserved(self.room);
+                self.perform(step);
+            }
+            Step::EndTransaction(reply) => {
+                self.events.push(Event::EndTransaction);
                 self.say(reply.as_bytes());
             }
             Step::Open(envelope) => {
@@ -189,14 +195,14 @@ fn verify(credentials: &Credentials) -> Option<SystemId> {
     let Credentials {
         authzid,
         authcid,
-        key,
+        password,
     } = credentials;
     if !authzid.is_empty() && authzid != authcid {
         return None;
     }
     [(SYSTEM_ID, KEY), (SYSTEM_ID_2, KEY_2)]
         .into_iter()
-        .find(|(id, right)| id.as_bytes() == authcid && right.as_bytes() == key.expose())
+        .find(|(id, right)| id.as_bytes() == authcid && right.as_bytes() == password.expose())
         .and_then(|(id, _)| SystemId::parse(id))
 }
 
