@@ -157,6 +157,12 @@ pub fn login_failed(peer: SocketAddr, authcid: &[u8]) {
     warn!(target: MM4D, "login failed peer={} port={} system_id={}", peer.ip(), peer.port(), Quoted(&system_id));
 }
 
+/// A login to an account that is not used from the peer's address.
+pub fn login_from_elsewhere(peer: SocketAddr, authcid: &[u8]) {
+    let system_id = String::from_utf8_lossy(authcid);
+    warn!(target: MM4D, "login failed peer={} port={} system_id={} reason=\"the account is not used from this address\"", peer.ip(), peer.port(), Quoted(&system_id));
+}
+
 /// A connection over a limit.
 pub fn refused(peer: IpAddr, limit: &str) {
     warn!(target: MM4D, "connection refused peer={peer} limit={limit}");

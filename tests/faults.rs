@@ -194,7 +194,7 @@ fn connect(disk: &FaultyDisk, min_free: u64) -> (Client, thread::JoinHandle<()>)
             socket,
             peer,
             accepted: Instant::now(),
-            slot: &slots.take(peer.ip()).ok().unwrap(),
+            slot: &mut slots.take(peer.ip(), false).ok().unwrap(),
         };
         connection::serve(client, None, &shared);
     });

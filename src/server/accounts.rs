@@ -1,7 +1,11 @@
 //! The accounts file and the verification of logins.
 //!
-//! `system_id:hash` lines; the hash is SHA-crypt, `$6$…` or `$5$…`, as `openssl
-//! passwd -6` prints it. A hash costs milliseconds by design, so a correct login
+//! A line is `system_id:hash[:networks[:option…]]`. The hash is SHA-crypt, `$6$…`
+//! or `$5$…`, as `openssl passwd -6` prints it. `networks` is a comma list of
+//! CIDR networks; an account with a hash accepts logins only from there, and an
+//! account without one has every client from there logged in from the start. The
+//! only option is `max=N`, connections of the account at a time.
+//! A hash costs milliseconds by design, so a correct login
 //! that is repeated is recognised by a digest, keyed with random bytes of this
 //! process and forgotten on reload. Every refusal costs the same, one hash of
 //! the dearest kind in the file, whether the id is known or not
@@ -11,10 +15,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use hmac::{Hmac, KeyInit, Mac};
+use ipnet::IpNet;
 use sha_crypt::{PasswordVerifier, ShaCrypt};
 use sha2::Sha256;
 
@@ -33,6 +39,8 @@ const MAX_SALT: usize = 16;
 /// The accounts in force.
 pub struct Accounts {
     by_id: HashMap<SystemId, Account>,
+    /// The accounts without a hash.
+    by_network: HashMap<IpNet, SystemId>,
     /// What a refusal costs.
     refusal: Refusal,
     /// Keys the digests of correct logins.
@@ -40,6 +48,14 @@ pub struct Accounts {
 }
 
 struct Account {
+    /// `None`: nobody can log in by AUTH.
+    password: Option<Password>,
+    /// Where the account is used from; empty: from anywhere.
+    networks: Vec<IpNet>,
+    max: Option<u32>,
+}
+
+struct Password {
     hash: String,
     work: Work,
     /// The digest of the correct login, once it has been verified.
@@ -57,6 +73,15 @@ pub enum Recognition {
     Refused,
     /// Only [`Accounts::verify`] can tell.
     Unknown,
+}
+
+/// Why a login is refused; the client is not told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Unknown id, wrong password, or an account without a password.
+    Credentials,
+    /// The account is not used from the client's address.
+    Network,
 }
 
 /// Why the accounts file cannot be used.
@@ -117,13 +142,14 @@ impl Accounts {
             fault,
         };
         let text = fs::read(path).map_err(|error| failed(Fault::Unreadable(error)))?;
-        let by_id = parse(&text).map_err(failed)?;
+        let Parsed { by_id, by_network } = parse(&text).map_err(failed)?;
         let mut secret = [0; 64];
         rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())
             .map_err(|error| failed(Fault::NoRandomness(error.into())))?;
         Ok(Accounts {
-            refusal: Refusal::new(by_id.values().map(|account| account.work)),
+            refusal: Refusal::new(by_id.values().filter_map(Account::work)),
             by_id,
+            by_network,
             secret,
         })
     }
@@ -133,8 +159,34 @@ impl Accounts {
         self.by_id.keys()
     }
 
-    /// Judges `credentials` as far as that costs no hash.
-    pub fn recognise(&self, credentials: &Credentials) -> Recognition {
+    /// The account without a hash whose network `address` is in; the longest
+    /// prefix counts.
+    pub fn of_network(&self, address: IpAddr) -> Option<&SystemId> {
+        if self.by_network.is_empty() {
+            return None;
+        }
+        let address = address.to_canonical();
+        let longest = IpNet::from(address).max_prefix_len();
+        (0..=longest).rev().find_map(|length| {
+            let network = IpNet::new(address, length).ok()?.trunc();
+            self.by_network.get(&network)
+        })
+    }
+
+    /// Whether `address` is in a network of any account.
+    pub fn is_known(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.of_network(address).is_some()
+            || self.by_id.values().any(|account| account.is_from(address))
+    }
+
+    /// How many connections the account may have at a time; `None` is no limit.
+    pub fn max_connections(&self, id: &SystemId) -> Option<u32> {
+        self.by_id.get(id)?.max
+    }
+
+    /// Judges `credentials` from `address` as far as that costs no hash.
+    pub fn recognise(&self, credentials: &Credentials, address: IpAddr) -> Recognition {
         let Credentials {
             authzid,
             authcid,
@@ -146,7 +198,10 @@ impl Accounts {
             return Recognition::Refused;
         }
         match self.find(authcid) {
-            Some((id, account)) if account.recognises(self.mac(authcid, password)) => {
+            // From elsewhere even a correct password takes the time of a wrong one.
+            Some((id, account))
+                if account.accepts(address) && account.recognises(self.mac(authcid, password)) =>
+            {
                 Recognition::Correct(id.clone())
             }
             _ => Recognition::Unknown,
@@ -156,24 +211,31 @@ impl Accounts {
     /// The account whose credentials these are. Costs one hash, unless
     /// [`Accounts::recognise`] knows already. A refusal takes as long for an
     /// unknown id as for a wrong password.
-    pub fn verify(&self, credentials: &Credentials) -> Option<SystemId> {
-        match self.recognise(credentials) {
-            Recognition::Correct(id) => return Some(id),
-            Recognition::Refused => return None,
+    pub fn verify(&self, credentials: &Credentials, address: IpAddr) -> Result<SystemId, Refused> {
+        match self.recognise(credentials, address) {
+            Recognition::Correct(id) => return Ok(id),
+            Recognition::Refused => return Err(Refused::Credentials),
             Recognition::Unknown => {}
         }
         let password = credentials.password.expose();
         let found = self.find(&credentials.authcid);
+        let accepted = found.is_none_or(|(_, account)| account.accepts(address));
         if let Some((id, account)) = found
-            && account.is_correct(password)
+            && let Some(known) = &account.password
+            && known.is_correct(password)
+            && accepted
         {
             let mac = self.mac(&credentials.authcid, password);
-            let _ = account.remembered.set(mac.finalize().into_bytes().into());
-            return Some(id.clone());
+            let _ = known.remembered.set(mac.finalize().into_bytes().into());
+            return Ok(id.clone());
         }
-        let work = found.map(|(_, account)| account.work);
+        let work = found.and_then(|(_, account)| account.work());
         self.refusal.pay(work, password);
-        None
+        Err(if accepted {
+            Refused::Credentials
+        } else {
+            Refused::Network
+        })
     }
 
     fn find(&self, id: &[u8]) -> Option<(&SystemId, &Account)> {
@@ -192,13 +254,32 @@ impl Accounts {
 }
 
 impl Account {
-    /// Compares in constant time.
-    fn recognises(&self, mac: Hmac<Sha256>) -> bool {
-        self.remembered
-            .get()
-            .is_some_and(|digest| mac.verify_slice(digest).is_ok())
+    fn work(&self) -> Option<Work> {
+        Some(self.password.as_ref()?.work)
     }
 
+    /// Whether the account is used from `address`.
+    fn accepts(&self, address: IpAddr) -> bool {
+        self.networks.is_empty() || self.is_from(address.to_canonical())
+    }
+
+    fn is_from(&self, address: IpAddr) -> bool {
+        self.networks
+            .iter()
+            .any(|network| network.contains(&address))
+    }
+
+    /// Compares in constant time.
+    fn recognises(&self, mac: Hmac<Sha256>) -> bool {
+        let digest = self
+            .password
+            .as_ref()
+            .and_then(|password| password.remembered.get());
+        digest.is_some_and(|digest| mac.verify_slice(digest).is_ok())
+    }
+}
+
+impl Password {
     fn is_correct(&self, password: &[u8]) -> bool {
         ShaCrypt::default()
             .verify_password(password, self.hash.as_str())
@@ -206,8 +287,14 @@ impl Account {
     }
 }
 
-fn parse(text: &[u8]) -> Result<HashMap<SystemId, Account>, Fault> {
-    let mut accounts = HashMap::new();
+struct Parsed {
+    by_id: HashMap<SystemId, Account>,
+    by_network: HashMap<IpNet, SystemId>,
+}
+
+fn parse(text: &[u8]) -> Result<Parsed, Fault> {
+    let mut by_id = HashMap::new();
+    let mut by_network = HashMap::new();
     for (index, line) in text.split(|&octet| octet == b'\n').enumerate() {
         let number = index + 1;
         let wrong = |fault| Fault::Line { number, fault };
@@ -217,27 +304,97 @@ fn parse(text: &[u8]) -> Result<HashMap<SystemId, Account>, Fault> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let (id, hash) = line
+        let (id, rest) = line
             .split_once(':')
             .ok_or_else(|| wrong("no colon; a line is system_id:hash"))?;
         let id = SystemId::parse(id).ok_or_else(|| {
             wrong("the system_id must be 1 to 255 printable ASCII characters without blanks")
         })?;
-        let account = parse_hash(hash).map_err(wrong)?;
-        if accounts.insert(id, account).is_some() {
+        let account = parse_account(rest).map_err(wrong)?;
+        if account.password.is_none() {
+            for network in &account.networks {
+                if by_network.insert(*network, id.clone()).is_some() {
+                    return Err(wrong(
+                        "this network is given for an account without a hash before; remove one",
+                    ));
+                }
+            }
+        }
+        if by_id.insert(id, account).is_some() {
             return Err(wrong(
-                "this system_id stands on an earlier line; remove one",
+                "this system_id is on an earlier line too; remove one",
             ));
         }
     }
-    if accounts.is_empty() {
+    if by_id.is_empty() {
         return Err(Fault::Empty);
     }
-    Ok(accounts)
+    Ok(Parsed { by_id, by_network })
+}
+
+/// `hash[:networks[:option…]]`. IPv6 networks hold colons, options hold `=`.
+fn parse_account(text: &str) -> Result<Account, &'static str> {
+    let (hash, rest) = match text.split_once(':') {
+        Some((hash, rest)) => (hash, Some(rest)),
+        None => (text, None),
+    };
+    let mut networks = rest.unwrap_or_default();
+    let mut max = None;
+    while let Some((before, option)) = networks.rsplit_once(':')
+        && option.contains('=')
+    {
+        if max.replace(parse_option(option)?).is_some() {
+            return Err("max is given twice; remove one");
+        }
+        networks = before;
+    }
+    let networks = match networks {
+        "" => Vec::new(),
+        networks => networks
+            .split(',')
+            .map(|network| parse_network(network.trim()))
+            .collect::<Result<_, _>>()?,
+    };
+    if hash.is_empty() && networks.is_empty() {
+        return Err("an account without a hash needs networks; add a hash or networks");
+    }
+    let password = match hash {
+        "" => None,
+        hash => Some(parse_hash(hash)?),
+    };
+    Ok(Account {
+        password,
+        networks,
+        max,
+    })
+}
+
+fn parse_option(text: &str) -> Result<u32, &'static str> {
+    const EXPECTED: &str = "unknown option; max=N with N from 1 is the only one";
+    let digits = text.strip_prefix("max=").ok_or(EXPECTED)?;
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let max = plain.then(|| digits.parse().ok()).flatten();
+    max.filter(|&max| max > 0).ok_or(EXPECTED)
+}
+
+/// A CIDR network such as 192.0.2.0/24 or 2001:db8::/32.
+pub(super) fn parse_network(text: &str) -> Result<IpNet, &'static str> {
+    let network: IpNet = text
+        .parse()
+        .map_err(|_| "not a network; write it as 192.0.2.0/24, 2001:db8::/32 or 192.0.2.1/32")?;
+    if network != network.trunc() {
+        return Err("the network has host bits set; the bits after the prefix must be 0");
+    }
+    match network {
+        IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some() => {
+            Err("an IPv4-mapped network never matches; write it as an IPv4 network")
+        }
+        network => Ok(network),
+    }
 }
 
 /// `$5$` or `$6$`, `rounds=N$` where given, the salt, `$`, the hash.
-fn parse_hash(hash: &str) -> Result<Account, &'static str> {
+fn parse_hash(hash: &str) -> Result<Password, &'static str> {
     const FORM: &str =
         "the hash must be SHA-crypt, $6$… or $5$…; make one with `openssl passwd -6`";
     let (kind, rest, length) = if let Some(rest) = hash.strip_prefix("$6$") {
@@ -271,7 +428,7 @@ fn parse_hash(hash: &str) -> Result<Account, &'static str> {
     if salt.len() > MAX_SALT || !alphabet(salt) || digest.len() != length || !alphabet(digest) {
         return Err(FORM);
     }
-    let account = Account {
+    let password = Password {
         hash: hash.to_owned(),
         work: Work {
             kind,
@@ -280,7 +437,7 @@ fn parse_hash(hash: &str) -> Result<Account, &'static str> {
         },
         remembered: OnceLock::new(),
     };
-    Ok(account)
+    Ok(password)
 }
 
 #[cfg(test)]
@@ -290,6 +447,8 @@ mod tests {
 
     /// `openssl passwd -6 -salt abcdefgh test`
     const SHA512: &str = "$6$abcdefgh$3rj1vTLX64btReFsM4MQ22otcD40l7vbtw7qCyr0dxc4kxNmgx53xVM8gWiLYbCqTHTbXFaVFU7ZT28pnvdyu0";
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn load(text: &str) -> Result<Accounts, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -310,7 +469,8 @@ mod tests {
         let accounts = load(&format!("# peers\n\npeer1:{SHA512}\r\n")).unwrap();
         let verify = |authzid, authcid, password| {
             accounts
-                .verify(&credentials(authzid, authcid, password))
+                .verify(&credentials(authzid, authcid, password), HERE)
+                .ok()
                 .map(|id| id.to_string())
         };
         for _ in 0..3 {
@@ -354,13 +514,84 @@ mod tests {
         let right = credentials("", "peer1", "test");
         let wrong = credentials("", "peer1", "tess");
         for login in [&right, &wrong] {
-            assert_eq!(accounts.recognise(login), Recognition::Unknown);
-            accounts.verify(login);
+            assert_eq!(accounts.recognise(login, HERE), Recognition::Unknown);
+            let _ = accounts.verify(login, HERE);
         }
         let id = SystemId::parse("peer1").unwrap();
-        assert_eq!(accounts.recognise(&right), Recognition::Correct(id));
-        assert_eq!(accounts.recognise(&wrong), Recognition::Unknown);
+        assert_eq!(accounts.recognise(&right, HERE), Recognition::Correct(id));
+        assert_eq!(accounts.recognise(&wrong, HERE), Recognition::Unknown);
         let other = credentials("peer2", "peer1", "test");
-        assert_eq!(accounts.recognise(&other), Recognition::Refused);
+        assert_eq!(accounts.recognise(&other, HERE), Recognition::Refused);
+    }
+
+    #[test]
+    fn the_longest_prefix_wins_among_the_accounts_without_a_hash() {
+        let accounts = load(&format!(
+            "wide::192.0.2.0/24,2001:db8::/32\nnarrow::192.0.2.128/25:max=2\n\
+             host::192.0.2.129/32\npassword:{SHA512}:192.0.2.130/32\n\
+             six::2001:db8:1::/48,::1/128:max=7"
+        ))
+        .unwrap();
+        let of = |address: &str| {
+            let id = accounts.of_network(address.parse().unwrap());
+            id.map(SystemId::as_str)
+        };
+        assert_eq!(of("192.0.2.1"), Some("wide"));
+        assert_eq!(of("::ffff:192.0.2.200"), Some("narrow"));
+        assert_eq!(of("192.0.2.129"), Some("host"));
+        assert_eq!(of("192.0.2.130"), Some("narrow"));
+        assert_eq!(of("2001:db8:1::1"), Some("six"));
+        assert_eq!(of("2001:db8:2::1"), Some("wide"));
+        assert_eq!(of("::1"), Some("six"));
+        assert_eq!(of("198.51.100.1"), None);
+        let max = |id: &str| accounts.max_connections(&SystemId::parse(id).unwrap());
+        assert_eq!(
+            [max("wide"), max("narrow"), max("six")],
+            [None, Some(2), Some(7)]
+        );
+    }
+
+    #[test]
+    fn a_login_is_accepted_only_from_the_networks_of_its_account() {
+        let accounts = load(&format!(
+            "peer1:{SHA512}:127.0.0.0/8,2001:db8::/32\nopen::192.0.2.0/24"
+        ))
+        .unwrap();
+        let login = credentials("", "peer1", "test");
+        let elsewhere = "192.0.2.1".parse().unwrap();
+        assert!(accounts.verify(&login, HERE).is_ok());
+        assert_eq!(accounts.verify(&login, elsewhere), Err(Refused::Network));
+        assert_eq!(accounts.recognise(&login, elsewhere), Recognition::Unknown);
+        // Nobody logs in by AUTH to an account without a hash.
+        let open = credentials("", "open", "test");
+        assert_eq!(accounts.verify(&open, elsewhere), Err(Refused::Credentials));
+    }
+
+    #[test]
+    fn a_faulty_network_or_option_is_named_with_its_line() {
+        for (line, expected) in [
+            ("a:", "needs networks"),
+            ("a::", "needs networks"),
+            ("a::max=1", "not a network"),
+            ("a:::max=1", "needs networks"),
+            ("a::192.0.2.1/24", "host bits"),
+            ("a::2001:db8::1/32", "host bits"),
+            ("a::192.0.2.0", "not a network"),
+            ("a::192.0.2.0/33", "not a network"),
+            ("a::::ffff:192.0.2.0/120", "IPv4-mapped"),
+            ("a::192.0.2.0/24:max=0", "max=N"),
+            ("a::192.0.2.0/24:max=+1", "max=N"),
+            ("a::192.0.2.0/24:min=1", "max=N"),
+            ("a::192.0.2.0/24:max=1:max=2", "twice"),
+            ("a::192.0.2.0/24,192.0.2.0/24", "before"),
+            ("b::192.0.2.0/24,", "not a network"),
+        ] {
+            let error = load(&format!("# first\n{line}")).err().unwrap();
+            assert!(error.contains("line 2: "), "{line}: {error}");
+            assert!(error.contains(expected), "{line}: {error}");
+        }
+        let error = load("a::192.0.2.0/24\n\nb::192.0.2.0/24").err().unwrap();
+        assert!(error.contains("line 3: this network"), "{error}");
+        assert!(load(&format!("a:{SHA512}::max=3")).is_ok());
     }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::log::{self, Sent};
-use crate::server::accounts::Recognition;
+use crate::server::accounts::{Accounts, Recognition, Refused};
 use crate::server::hash_queue::{Place, Turn};
 use crate::server::metrics::AccountMetrics;
 use crate::server::shared::Shared;
@@ -26,7 +26,7 @@ use crate::server::slots::Slot;
 use crate::server::stream::{Clock, Received, Stream, Wait};
 use crate::server::tls::Acceptor;
 use crate::smtp::reply::{self, Reply};
-use crate::smtp::{Credentials, Envelope, Session, Step};
+use crate::smtp::{Credentials, Envelope, Session, Step, SystemId};
 use crate::spool::trace::Origin;
 use crate::spool::{Draft, Reservation};
 
@@ -58,7 +58,7 @@ pub struct Client<'s> {
     /// When it was accepted.
     pub accepted: Instant,
     /// Its slot.
-    pub slot: &'s Slot,
+    pub slot: &'s mut Slot,
 }
 
 /// Serves one client from its first byte to its last.
@@ -78,7 +78,7 @@ type Why = std::borrow::Cow<'static, str>;
 
 struct Connection<'s> {
     shared: &'s Shared,
-    slot: &'s Slot,
+    slot: &'s mut Slot,
     peer: SocketAddr,
     stream: Stream,
     session: Session,
@@ -192,6 +192,10 @@ impl<'s> Connection<'s> {
 
     /// Runs the dialogue until one side ends it; returns why.
     fn converse(&mut self) -> io::Result<Why> {
+        if let ControlFlow::Break(why) = self.log_in_by_network() {
+            self.flush()?;
+            return Ok(why);
+        }
         let mut buffer = vec![0; READ_COMMANDS];
         self.say(&self.session.banner());
         self.heard = Instant::now();
@@ -381,25 +385,51 @@ impl<'s> Connection<'s> {
     #[inline(never)]
     fn verify(&mut self, credentials: &Credentials) -> io::Result<ControlFlow<Why>> {
         let accounts = self.shared.accounts();
-        let login = match accounts.recognise(credentials) {
-            Recognition::Correct(system_id) => Some(system_id),
-            Recognition::Refused => None,
+        let address = self.peer.ip();
+        let login = match accounts.recognise(credentials, address) {
+            Recognition::Correct(system_id) => Ok(system_id),
+            Recognition::Refused => Err(Refused::Credentials),
             Recognition::Unknown => match self.wait_for_turn()? {
-                ControlFlow::Continue(_turn) => accounts.verify(credentials),
+                ControlFlow::Continue(_turn) => accounts.verify(credentials, address),
                 ControlFlow::Break(why) => return Ok(ControlFlow::Break(why)),
             },
         };
-        self.shared.metrics.login(login.is_some());
+        self.shared.metrics.login(login.is_ok());
         match &login {
-            Some(system_id) => {
-                self.slot.logged_in();
-                self.account = Some(self.shared.metrics.account(system_id));
-                log::login(self.peer, system_id.as_str());
+            Ok(system_id) => {
+                if let ControlFlow::Break(why) = self.log_in(system_id, &accounts) {
+                    return Ok(ControlFlow::Break(why));
+                }
             }
-            None => log::login_failed(self.peer, &credentials.authcid),
+            Err(Refused::Credentials) => log::login_failed(self.peer, &credentials.authcid),
+            Err(Refused::Network) => log::login_from_elsewhere(self.peer, &credentials.authcid),
         }
-        let next = self.session.verified(login);
+        let next = self.session.verified(login.ok());
         self.perform(next)
+    }
+
+    /// Counts the connection for the account, which may have its maximum already.
+    fn log_in(&mut self, system_id: &SystemId, accounts: &Accounts) -> ControlFlow<Why> {
+        let max = accounts.max_connections(system_id);
+        if !self.slot.log_in(system_id, max) {
+            log::refused(self.peer.ip(), "max of the account");
+            return self.hang_up(&reply::TOO_MANY_CONNECTIONS_421);
+        }
+        self.account = Some(self.shared.metrics.account(system_id));
+        log::login(self.peer, system_id.as_str());
+        ControlFlow::Continue(())
+    }
+
+    /// Logs a client in whose address is in a network of an account without a
+    /// hash.
+    #[inline(never)]
+    fn log_in_by_network(&mut self) -> ControlFlow<Why> {
+        let accounts = self.shared.accounts();
+        let Some(system_id) = accounts.of_network(self.peer.ip()) else {
+            return ControlFlow::Continue(());
+        };
+        self.session.log_in_by_network(system_id.clone());
+        self.log_in(system_id, &accounts)
     }
 
     /// Waits until this client may have a password hashed. A client that is gone

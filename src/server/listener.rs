@@ -136,7 +136,8 @@ impl Listener {
             self.refuse(socket, reply::SHUTTING_DOWN_421, shared, slots);
             return Ok(());
         }
-        let slot = match slots.take(peer.ip()) {
+        let known = shared.accounts().is_known(peer.ip());
+        let mut slot = match slots.take(peer.ip(), known) {
             Ok(slot) => slot,
             Err(refusal) => {
                 shared.metrics.refused(refusal.limit);
@@ -157,7 +158,7 @@ impl Listener {
                     socket,
                     peer,
                     accepted,
-                    slot: &slot,
+                    slot: &mut slot,
                 };
                 connection::serve(client, acceptor.as_ref(), &shared);
                 // The supervisor, which the slot informs, may take the last of it.

@@ -21,7 +21,7 @@ use super::descriptors::MAX_REFUSALS;
 use super::listener::STACK;
 use super::peers::{KnownPeers, Prefix};
 use super::stream::{Clock, Stream};
-use crate::smtp::Reply;
+use crate::smtp::{Reply, SystemId};
 
 /// One slot of this many is kept for known peers.
 const KNOWN_SHARE: usize = 10;
@@ -47,6 +47,7 @@ pub struct Slots {
 struct Table {
     total: usize,
     by_prefix: HashMap<Prefix, usize>,
+    by_account: HashMap<SystemId, u32>,
     known: KnownPeers,
     refused: Option<Instant>,
 }
@@ -90,8 +91,9 @@ impl Slots {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A slot for a connection from `address`, or the limit that refuses it.
-    pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Slot, Refusal> {
+    /// A slot for a connection from `address`, or the limit that refuses it. The
+    /// address of a `known` peer is in a network of an account.
+    pub fn take(self: &Arc<Self>, address: IpAddr, known: bool) -> Result<Slot, Refusal> {
         let mut table = self.lock();
         let prefix = Prefix::of(address);
         let of_prefix = table.by_prefix.get(&prefix).copied().unwrap_or(0);
@@ -99,13 +101,20 @@ impl Slots {
             "max-connections"
         } else if of_prefix >= self.max_per_prefix {
             "max-connections-per-ip"
-        } else if table.total >= self.max_total - self.for_known && !table.known.contains(prefix) {
+        } else if table.total >= self.max_total - self.for_known
+            && !(known || table.known.contains(prefix))
+        {
             "max-connections-of-strangers"
         } else {
             table.total += 1;
             table.by_prefix.insert(prefix, of_prefix + 1);
             let slots = Arc::clone(self);
-            return Ok(Slot { prefix, slots });
+            return Ok(Slot {
+                prefix,
+                known,
+                account: None,
+                slots,
+            });
         };
         let now = Instant::now();
         let log = table
@@ -156,6 +165,9 @@ impl Slots {
 /// One connection's slot, until it is dropped.
 pub struct Slot {
     prefix: Prefix,
+    known: bool,
+    /// The account that the connection counts for.
+    account: Option<SystemId>,
     slots: Arc<Slots>,
 }
 
@@ -165,14 +177,39 @@ impl Slot {
         self.prefix
     }
 
-    /// Whether a login from this prefix has succeeded before.
+    /// Whether this peer is in a network of an account, or a login from this
+    /// prefix has succeeded before.
     pub(super) fn is_known(&self) -> bool {
-        self.slots.lock().known.contains(self.prefix)
+        self.known || self.slots.lock().known.contains(self.prefix)
     }
 
-    /// A login has succeeded on this connection.
-    pub(super) fn logged_in(&self) {
-        self.slots.lock().known.remember(self.prefix);
+    /// The connection is logged in: it counts for `account` from now on, and no
+    /// more for the one before. `false` when the account has `max` connections
+    /// already.
+    pub(super) fn log_in(&mut self, account: &SystemId, max: Option<u32>) -> bool {
+        let mut table = self.slots.lock();
+        if let Some(before) = self.account.take() {
+            table.leave(&before);
+        }
+        let count = table.by_account.entry(account.clone()).or_insert(0);
+        if max.is_some_and(|max| *count >= max) {
+            return false;
+        }
+        *count += 1;
+        table.known.remember(self.prefix);
+        self.account = Some(account.clone());
+        true
+    }
+}
+
+impl Table {
+    fn leave(&mut self, account: &SystemId) {
+        if let Some(count) = self.by_account.get_mut(account) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_account.remove(account);
+            }
+        }
     }
 }
 
@@ -180,6 +217,9 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut table = self.slots.lock();
         table.total = table.total.saturating_sub(1);
+        if let Some(account) = self.account.take() {
+            table.leave(&account);
+        }
         if let Some(count) = table.by_prefix.get_mut(&self.prefix) {
             *count -= 1;
             if *count == 0 {
@@ -204,7 +244,7 @@ mod tests {
     fn fill(slots: &Arc<Slots>, address: &str) -> (Vec<Slot>, &'static str) {
         let mut taken = Vec::new();
         loop {
-            match slots.take(address.parse().unwrap()) {
+            match slots.take(address.parse().unwrap(), false) {
                 Ok(slot) => taken.push(slot),
                 Err(refusal) => return (taken, refusal.limit),
             }
@@ -214,21 +254,31 @@ mod tests {
     #[test]
     fn the_addresses_of_one_ipv6_64_share_a_limit() {
         let slots = slots(100, 2);
-        let _first = slots.take("2001:db8::1".parse().unwrap()).ok().unwrap();
+        let _first = slots
+            .take("2001:db8::1".parse().unwrap(), false)
+            .ok()
+            .unwrap();
         let (second, limit) = fill(&slots, "2001:db8::2");
         assert_eq!((second.len(), limit), (1, "max-connections-per-ip"));
-        assert!(slots.take("2001:db8:0:1::1".parse().unwrap()).is_ok());
+        assert!(
+            slots
+                .take("2001:db8:0:1::1".parse().unwrap(), false)
+                .is_ok()
+        );
         let (mapped, _) = fill(&slots, "::ffff:192.0.2.1");
-        assert!(slots.take("192.0.2.1".parse().unwrap()).is_err());
+        assert!(slots.take("192.0.2.1".parse().unwrap(), false).is_err());
         drop(mapped);
-        assert!(slots.take("192.0.2.1".parse().unwrap()).is_ok());
+        assert!(slots.take("192.0.2.1".parse().unwrap(), false).is_ok());
     }
 
     #[test]
     fn strangers_leave_the_last_tenth_to_peers_that_have_logged_in() {
         let slots = slots(20, 100);
-        let peer = slots.take("192.0.2.1".parse().unwrap()).ok().unwrap();
-        peer.logged_in();
+        let mut peer = slots
+            .take("192.0.2.1".parse().unwrap(), false)
+            .ok()
+            .unwrap();
+        assert!(peer.log_in(&SystemId::parse("peer1").unwrap(), None));
         drop(peer);
         let (strangers, limit) = fill(&slots, "192.0.2.2");
         assert_eq!(
@@ -243,5 +293,22 @@ mod tests {
     fn below_ten_slots_none_is_kept() {
         let (taken, limit) = fill(&slots(9, 100), "192.0.2.2");
         assert_eq!((taken.len(), limit), (9, "max-connections"));
+    }
+
+    #[test]
+    fn an_account_has_no_more_connections_than_its_maximum() {
+        let slots = slots(100, 100);
+        let take = || slots.take("192.0.2.1".parse().unwrap(), true).ok().unwrap();
+        let [one, other] = ["one", "other"].map(|id| SystemId::parse(id).unwrap());
+        let (mut first, mut second, mut third) = (take(), take(), take());
+        assert!(first.log_in(&one, Some(2)) && second.log_in(&one, Some(2)));
+        assert!(!third.log_in(&one, Some(2)));
+        // Another login of the same connection is no further connection.
+        assert!(second.log_in(&one, Some(2)));
+        assert!(second.log_in(&other, Some(1)));
+        assert!(third.log_in(&one, Some(2)));
+        drop((first, third));
+        drop(second);
+        assert!(slots.lock().by_account.is_empty());
     }
 }

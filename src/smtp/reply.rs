@@ -135,6 +135,9 @@ replies! {
     NESTED_MAIL_503 = "503 ERROR: sender already given, send RSET to start again";
     /// AUTH after a successful AUTH (RFC 4954 4).
     ALREADY_AUTHENTICATED_503 = "503 ERROR: already authenticated";
+    /// AUTH inside a transaction (RFC 4954 4), by a client that its network has
+    /// logged in.
+    AUTH_IN_TRANSACTION_503 = "503 ERROR: AUTH is not allowed in a transaction";
 
     /// A mechanism other than PLAIN and LOGIN.
     MECHANISM_504 = "504 ERROR: unrecognized authentication mechanism, use PLAIN or LOGIN";

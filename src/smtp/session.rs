@@ -72,12 +72,29 @@ pub struct Session {
     policy: Arc<Policy>,
     lines: LineReader,
     hello: Option<Arc<str>>,
-    login: Option<SystemId>,
+    login: Option<Login>,
     phase: Phase,
     /// Errors since the last accepted mail.
     errors: u32,
     /// Refused logins of this connection.
     auth_failures: u32,
+}
+
+/// The account that a client acts for.
+#[derive(Debug)]
+enum Login {
+    /// By its address; an AUTH may replace it.
+    Network(SystemId),
+    /// By AUTH.
+    Password(SystemId),
+}
+
+impl Login {
+    fn system_id(&self) -> &SystemId {
+        match self {
+            Login::Network(system_id) | Login::Password(system_id) => system_id,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -153,6 +170,11 @@ impl Session {
         }
     }
 
+    /// The client is logged in from the start, by its address.
+    pub fn log_in_by_network(&mut self, system_id: SystemId) {
+        self.login = Some(Login::Network(system_id));
+    }
+
     /// The first thing to say (RFC 5321 4.3.1).
     pub fn banner(&self) -> Reply {
         reply::banner_220(&self.policy.hostname)
@@ -177,8 +199,8 @@ impl Session {
 
     /// The judgement that [`Step::Verify`] asked for: the account, or nothing.
     pub fn verified(&mut self, login: Option<SystemId>) -> Step<'static> {
-        if login.is_some() {
-            self.login = login;
+        if let Some(system_id) = login {
+            self.login = Some(Login::Password(system_id));
             return self.answer(reply::AUTHENTICATED_235);
         }
         self.auth_failures += 1;
@@ -327,9 +349,12 @@ impl Session {
         if self.hello.is_none() {
             return self.answer(reply::NEED_EHLO_503);
         }
-        // A transaction is only ever open behind a login.
-        if self.login.is_some() {
+        // RFC 4954 4
+        if matches!(self.login, Some(Login::Password(_))) {
             return self.answer(reply::ALREADY_AUTHENTICATED_503);
+        }
+        if matches!(self.phase, Phase::Mail(_)) {
+            return self.answer(reply::AUTH_IN_TRANSACTION_503);
         }
         match command::auth(argument) {
             Err(reply) => self.answer(reply),
@@ -409,7 +434,7 @@ impl Session {
         self.phase = Phase::Mail(Transaction {
             envelope: Envelope {
                 hello: Arc::clone(hello),
-                system_id: login.clone(),
+                system_id: login.system_id().clone(),
                 reverse_path: arguments.reverse_path,
                 forward_paths: Vec::new(),
             },

@@ -9,6 +9,8 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
 };
 
+use socket2::{Domain, Socket, Type};
+
 use super::{DEADLINE, Server, plain_response};
 
 /// One connection, with a transcript that is shown when a test fails.
@@ -43,6 +45,20 @@ impl Client {
     /// Connects without TLS; the greeting is still to be read.
     pub fn plain(address: SocketAddr) -> Client {
         let socket = connect(address);
+        Client::new(Box::new(socket.try_clone().unwrap()), socket)
+    }
+
+    /// Connects without TLS from an address of the loopback network; the
+    /// greeting is still to be read.
+    pub fn plain_from(from: &str, address: SocketAddr) -> Client {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let from: SocketAddr = format!("{from}:0").parse().unwrap();
+        socket.bind(&from.into()).unwrap();
+        socket.connect_timeout(&address.into(), DEADLINE).unwrap();
+        let socket = TcpStream::from(socket);
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        socket.set_write_timeout(Some(DEADLINE)).unwrap();
+        socket.set_nodelay(true).unwrap();
         Client::new(Box::new(socket.try_clone().unwrap()), socket)
     }
 
