@@ -146,6 +146,12 @@ pub fn handshake_failed(peer: SocketAddr, why: &str) {
     info!(target: MM4D, "handshake failed peer={} port={} why={}", peer.ip(), peer.port(), Quoted(why));
 }
 
+/// A connection of a proxy whose header is invalid, missing or late; it gets no
+/// reply.
+pub fn proxy_header_failed(peer: SocketAddr, why: &str) {
+    warn!(target: MM4D, "proxy header failed peer={} port={} why={}", peer.ip(), peer.port(), Quoted(why));
+}
+
 /// A login, once it is good.
 pub fn login(peer: SocketAddr, system_id: &str) {
     debug!(target: MM4D, "login peer={} port={} system_id={}", peer.ip(), peer.port(), Quoted(system_id));

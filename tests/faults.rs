@@ -194,6 +194,7 @@ fn connect(disk: &FaultyDisk, min_free: u64) -> (Client, thread::JoinHandle<()>)
             socket,
             peer,
             accepted: Instant::now(),
+            proxied: false,
             slot: &mut slots.take(peer.ip(), false).ok().unwrap(),
         };
         connection::serve(client, None, &shared);

@@ -21,6 +21,8 @@ use crate::log::{self, Sent};
 use crate::server::accounts::{Accounts, Recognition, Refused};
 use crate::server::hash_queue::{Place, Turn};
 use crate::server::metrics::AccountMetrics;
+use crate::server::peers::Prefix;
+use crate::server::proxy::{Header, HeaderReader};
 use crate::server::shared::Shared;
 use crate::server::slots::Slot;
 use crate::server::stream::{Clock, Received, Stream, Wait};
@@ -59,16 +61,22 @@ pub struct Client<'s> {
     pub accepted: Instant,
     /// Its slot.
     pub slot: &'s mut Slot,
+    /// Whether the connection is of a trusted proxy and begins with its header.
+    pub proxied: bool,
 }
 
 /// Serves one client from its first byte to its last.
 pub fn serve(client: Client<'_>, acceptor: Option<&Acceptor>, shared: &Shared) {
     let peer = client.peer;
+    let proxied = client.proxied;
     log::connected(peer, acceptor.is_some());
     let _open = shared.metrics.connected(acceptor.is_some());
-    let why = match Connection::new(client, acceptor, shared) {
-        Ok(connection) => connection.run(),
-        Err(error) => error.to_string().into(),
+    let (peer, why) = match Connection::new(client, acceptor, shared) {
+        Ok(mut connection) => match proxied.then(|| connection.identify()) {
+            Some(ControlFlow::Break(why)) => (peer, why),
+            Some(ControlFlow::Continue(())) | None => (connection.peer, connection.run()),
+        },
+        Err(error) => (peer, error.to_string().into()),
     };
     log::disconnected(peer, &why);
 }
@@ -135,6 +143,7 @@ impl<'s> Connection<'s> {
             peer,
             accepted,
             slot,
+            proxied: _,
         } = client;
         let tls = acceptor.map(Acceptor::session).transpose()?;
         Ok(Connection {
@@ -161,7 +170,10 @@ impl<'s> Connection<'s> {
                 .converse()
                 .unwrap_or_else(|error| error.to_string().into()),
             Err(why) => {
-                log::handshake_failed(self.peer, &why);
+                // A client that connects and says nothing is a health check.
+                if self.stream.has_received() {
+                    log::handshake_failed(self.peer, &why);
+                }
                 why
             }
         };
@@ -173,6 +185,63 @@ impl<'s> Connection<'s> {
             stop: Some(self.shared.stop.fd()),
         });
         why
+    }
+
+    /// Reads the header of a proxy and counts the connection for the client that
+    /// it names. Nothing is sent before that, nor if it fails.
+    #[inline(never)]
+    fn identify(&mut self) -> ControlFlow<Why> {
+        let header = match self.read_header() {
+            Ok(header) => header,
+            Err(why) => return ControlFlow::Break(why),
+        };
+        if let Header::Client(address) = header {
+            self.peer = address;
+            log::connected(self.peer, self.stream.is_tls());
+        }
+        let known = self.shared.accounts().is_known(self.peer.ip());
+        if let Err(refusal) = self.slot.identify(self.peer.ip(), known) {
+            if refusal.log {
+                log::refused(self.peer.ip(), refusal.limit);
+            }
+            if !self.stream.is_tls() {
+                self.say(&reply::TOO_MANY_CONNECTIONS_421);
+                let _ = self.flush();
+            }
+            return ControlFlow::Break(refusal.limit.into());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn read_header(&mut self) -> Result<Header, Why> {
+        let clock = Clock {
+            deadline: self.login_deadline,
+            stop: Some(self.shared.stop.fd()),
+        };
+        let mut reader = HeaderReader::default();
+        let mut buffer = vec![0; 256];
+        let why: Why = loop {
+            let size = reader.wanted().min(buffer.len());
+            let room = buffer.get_mut(..size).unwrap_or_default();
+            match self.stream.read_raw(room, clock) {
+                Ok(Received::Octets(count)) => {
+                    match reader.push(buffer.get(..count).unwrap_or_default()) {
+                        Ok(Some(header)) => return Ok(header),
+                        Ok(None) => {}
+                        Err(error) => break error.to_string().into(),
+                    }
+                }
+                // A health check that only connects.
+                Ok(Received::End) if reader.is_empty() => return Err("client closed".into()),
+                Err(error) if reader.is_empty() => return Err(error.to_string().into()),
+                Ok(Received::Stop) => return Err("shutting down".into()),
+                Ok(Received::End) => break "closed inside the header".into(),
+                Ok(Received::Deadline) => break "no PROXY header in time".into(),
+                Err(error) => break error.to_string().into(),
+            }
+        };
+        log::proxy_header_failed(self.peer, &why);
+        Err(why)
     }
 
     #[inline(never)]
@@ -441,7 +510,7 @@ impl<'s> Connection<'s> {
             return Ok(ControlFlow::Break("client closed".into()));
         }
         let queue = &self.shared.hash_queue;
-        let waiting = match queue.enter(self.slot.prefix(), self.slot.is_known()) {
+        let waiting = match queue.enter(self.prefix(), self.slot.is_known()) {
             Place::Turn(turn) => return Ok(ControlFlow::Continue(turn)),
             Place::Waiting(waiting) => waiting,
         };
@@ -457,6 +526,12 @@ impl<'s> Connection<'s> {
                 Wait::Stop => return Ok(self.hang_up(&reply::SHUTTING_DOWN_421)),
             }
         }
+    }
+
+    fn prefix(&self) -> Prefix {
+        self.slot
+            .prefix()
+            .unwrap_or_else(|| Prefix::of(self.peer.ip()))
     }
 
     fn reserve(&mut self, bytes: u64) {

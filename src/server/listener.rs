@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -41,11 +42,13 @@ pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     tls: bool,
+    /// Where connections begin with a PROXY header.
+    proxy_from: Vec<IpNet>,
 }
 
 impl Listener {
     /// Binds the first address that `listen` resolves to and that can be bound.
-    pub fn bind(listen: &Listen) -> io::Result<Listener> {
+    pub fn bind(listen: &Listen, proxy_from: &[IpNet]) -> io::Result<Listener> {
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for address in (listen.host.as_str(), listen.port).to_socket_addrs()? {
             match bind(address) {
@@ -54,6 +57,7 @@ impl Listener {
                         address: socket.local_addr()?,
                         socket,
                         tls: listen.tls,
+                        proxy_from: proxy_from.to_vec(),
                     });
                 }
                 Err(error) => last = error,
@@ -136,8 +140,17 @@ impl Listener {
             self.refuse(socket, reply::SHUTTING_DOWN_421, shared, slots);
             return Ok(());
         }
-        let known = shared.accounts().is_known(peer.ip());
-        let mut slot = match slots.take(peer.ip(), known) {
+        let proxied = self
+            .proxy_from
+            .iter()
+            .any(|network| network.contains(&peer.ip()));
+        let slot = if proxied {
+            // Whose connection it is stands in the header.
+            slots.take_for_proxy()
+        } else {
+            slots.take(peer.ip(), shared.accounts().is_known(peer.ip()))
+        };
+        let mut slot = match slot {
             Ok(slot) => slot,
             Err(refusal) => {
                 shared.metrics.refused(refusal.limit);
@@ -159,6 +172,7 @@ impl Listener {
                     peer,
                     accepted,
                     slot: &mut slot,
+                    proxied,
                 };
                 connection::serve(client, acceptor.as_ref(), &shared);
                 // The supervisor, which the slot informs, may take the last of it.

@@ -15,6 +15,7 @@ pub mod listener;
 pub mod metrics;
 pub mod options;
 mod peers;
+mod proxy;
 pub mod sandbox;
 pub mod shared;
 pub mod slots;
@@ -82,7 +83,7 @@ pub fn start(options: &Options) -> Result<Server, String> {
     let listeners = options
         .listeners
         .iter()
-        .map(bind)
+        .map(|listen| bind(listen, options))
         .collect::<Result<Vec<_>, _>>()?;
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| format!("cannot handle signals: {error}"))?;
@@ -168,8 +169,8 @@ fn has_tls(options: &Options) -> bool {
     options.listeners.iter().any(|listen| listen.tls)
 }
 
-fn bind(listen: &Listen) -> Result<Listener, String> {
-    Listener::bind(listen).map_err(|error| {
+fn bind(listen: &Listen, options: &Options) -> Result<Listener, String> {
+    Listener::bind(listen, &options.proxy_from).map_err(|error| {
         format!(
             "cannot listen on {listen}: {error}; give another address or port with {}",
             listen.option()

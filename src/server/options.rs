@@ -13,6 +13,9 @@ use std::time::Duration;
 
 use getopts::{Fail, HasArg, Occur, ParsingStyle};
 
+use ipnet::IpNet;
+
+use super::accounts::parse_network;
 use super::config;
 use crate::smtp::{Addresses, Limits};
 use crate::spool::id::{MAX_SERVER_NAME, is_server_name};
@@ -145,6 +148,11 @@ const TABLE: &[Declared] = &[
     ),
     option("no-sandbox", "", "do not confine the process"),
     option(
+        "proxy-from",
+        "NETWORKS",
+        "connections from there begin with a PROXY protocol\nheader, version 1 or 2; a comma list",
+    ),
+    option(
         "metrics-file",
         "FILE",
         "write metrics here for Prometheus, every 15 seconds",
@@ -219,6 +227,8 @@ pub struct Options {
     pub min_rate: u64,
     /// Whether the process confines itself.
     pub sandbox: bool,
+    /// Where connections begin with a header of the PROXY protocol.
+    pub proxy_from: Vec<IpNet>,
     /// The file that receives the metrics.
     pub metrics_file: Option<PathBuf>,
 }
@@ -554,6 +564,7 @@ fn options(values: &Values) -> Result<Options, OptionsError> {
         min_free: values.number("min-free", 64 * 1024 * 1024, 0..=largest)?,
         min_rate: values.number("min-rate", 100, 0..=u32::MAX.into())?,
         sandbox: !values.is_given("no-sandbox"),
+        proxy_from: proxy_from(values)?,
         metrics_file: values
             .is_given("metrics-file")
             .then(|| values.path("metrics-file", ""))
@@ -619,6 +630,17 @@ fn hostname(values: &Values) -> Result<String, OptionsError> {
 /// these files.
 fn is_hostname(name: &str) -> bool {
     is_server_name(name) && !name.starts_with('-') && name.bytes().any(|byte| byte != b'.')
+}
+
+fn proxy_from(values: &Values) -> Result<Vec<IpNet>, OptionsError> {
+    let Some(value) = values.one("proxy-from") else {
+        return Ok(Vec::new());
+    };
+    value
+        .text
+        .split(',')
+        .map(|network| parse_network(network.trim()).map_err(|error| value.invalid(error)))
+        .collect()
 }
 
 fn addresses(values: &Values) -> Result<Addresses, OptionsError> {

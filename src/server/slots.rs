@@ -91,39 +91,64 @@ impl Slots {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A slot for a connection of a trusted proxy, which does not count for its
+    /// client before [`Slot::identify`].
+    pub(super) fn take_for_proxy(self: &Arc<Self>) -> Result<Slot, Refusal> {
+        let mut table = self.lock();
+        if table.total >= self.max_total {
+            return Err(table.refusal("max-connections"));
+        }
+        Ok(self.slot(&mut table))
+    }
+
+    fn slot(self: &Arc<Self>, table: &mut Table) -> Slot {
+        table.total += 1;
+        Slot {
+            prefix: None,
+            known: false,
+            account: None,
+            slots: Arc::clone(self),
+        }
+    }
+
+    /// Counts a slot for a prefix, or gives the limit that refuses it. `total`
+    /// are the other connections.
+    fn count(
+        &self,
+        table: &mut Table,
+        prefix: Prefix,
+        known: bool,
+        total: usize,
+    ) -> Option<&'static str> {
+        let of_prefix = table.by_prefix.get(&prefix).copied().unwrap_or(0);
+        if of_prefix >= self.max_per_prefix {
+            return Some("max-connections-per-ip");
+        }
+        let for_all = self.max_total - self.for_known;
+        if total >= for_all && !(known || table.known.contains(prefix)) {
+            return Some("max-connections-of-strangers");
+        }
+        table.by_prefix.insert(prefix, of_prefix + 1);
+        None
+    }
+
     /// A slot for a connection from `address`, or the limit that refuses it. The
     /// address of a `known` peer is in a network of an account.
     pub fn take(self: &Arc<Self>, address: IpAddr, known: bool) -> Result<Slot, Refusal> {
         let mut table = self.lock();
         let prefix = Prefix::of(address);
-        let of_prefix = table.by_prefix.get(&prefix).copied().unwrap_or(0);
-        let limit = if table.total >= self.max_total {
-            "max-connections"
-        } else if of_prefix >= self.max_per_prefix {
-            "max-connections-per-ip"
-        } else if table.total >= self.max_total - self.for_known
-            && !(known || table.known.contains(prefix))
-        {
-            "max-connections-of-strangers"
-        } else {
-            table.total += 1;
-            table.by_prefix.insert(prefix, of_prefix + 1);
-            let slots = Arc::clone(self);
-            return Ok(Slot {
-                prefix,
-                known,
-                account: None,
-                slots,
-            });
+        let total = table.total;
+        let limit = match total >= self.max_total {
+            true => Some("max-connections"),
+            false => self.count(&mut table, prefix, known, total),
         };
-        let now = Instant::now();
-        let log = table
-            .refused
-            .is_none_or(|last| now.duration_since(last) >= REFUSAL_LOG);
-        if log {
-            table.refused = Some(now);
+        if let Some(limit) = limit {
+            return Err(table.refusal(limit));
         }
-        Err(Refusal { limit, log })
+        let mut slot = self.slot(&mut table);
+        slot.prefix = Some(prefix);
+        slot.known = known;
+        Ok(slot)
     }
 
     /// Says `reply` on a plain connection and closes it. The listener is not held up: a few
@@ -164,7 +189,8 @@ impl Slots {
 
 /// One connection's slot, until it is dropped.
 pub struct Slot {
-    prefix: Prefix,
+    /// `None` until the header of a proxy was read.
+    prefix: Option<Prefix>,
     known: bool,
     /// The account that the connection counts for.
     account: Option<SystemId>,
@@ -173,14 +199,32 @@ pub struct Slot {
 
 impl Slot {
     /// What limits count this connection as.
-    pub(super) fn prefix(&self) -> Prefix {
+    pub(super) fn prefix(&self) -> Option<Prefix> {
         self.prefix
+    }
+
+    /// Counts a proxy's connection for its client, whose address is known now.
+    pub(super) fn identify(&mut self, address: IpAddr, known: bool) -> Result<(), Refusal> {
+        let prefix = Prefix::of(address);
+        let mut table = self.slots.lock();
+        let others = table.total.saturating_sub(1);
+        match self.slots.count(&mut table, prefix, known, others) {
+            Some(limit) => Err(table.refusal(limit)),
+            None => {
+                self.prefix = Some(prefix);
+                self.known = known;
+                Ok(())
+            }
+        }
     }
 
     /// Whether this peer is in a network of an account, or a login from this
     /// prefix has succeeded before.
     pub(super) fn is_known(&self) -> bool {
-        self.known || self.slots.lock().known.contains(self.prefix)
+        self.known
+            || self
+                .prefix
+                .is_some_and(|prefix| self.slots.lock().known.contains(prefix))
     }
 
     /// The connection is logged in: it counts for `account` from now on, and no
@@ -196,13 +240,27 @@ impl Slot {
             return false;
         }
         *count += 1;
-        table.known.remember(self.prefix);
+        if let Some(prefix) = self.prefix {
+            table.known.remember(prefix);
+        }
         self.account = Some(account.clone());
         true
     }
 }
 
 impl Table {
+    /// A refusal, and whether it is logged.
+    fn refusal(&mut self, limit: &'static str) -> Refusal {
+        let now = Instant::now();
+        let log = self
+            .refused
+            .is_none_or(|last| now.duration_since(last) >= REFUSAL_LOG);
+        if log {
+            self.refused = Some(now);
+        }
+        Refusal { limit, log }
+    }
+
     fn leave(&mut self, account: &SystemId) {
         if let Some(count) = self.by_account.get_mut(account) {
             *count -= 1;
@@ -220,10 +278,12 @@ impl Drop for Slot {
         if let Some(account) = self.account.take() {
             table.leave(&account);
         }
-        if let Some(count) = table.by_prefix.get_mut(&self.prefix) {
+        if let Some(prefix) = self.prefix
+            && let Some(count) = table.by_prefix.get_mut(&prefix)
+        {
             *count -= 1;
             if *count == 0 {
-                table.by_prefix.remove(&self.prefix);
+                table.by_prefix.remove(&prefix);
             }
         }
         if table.total == 0 && self.slots.announce_idle.load(Ordering::SeqCst) {

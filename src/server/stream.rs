@@ -84,6 +84,7 @@ pub struct Stream {
     waited: Duration,
     /// Reads that may still go without a wait.
     eager: u8,
+    has_received: bool,
 }
 
 impl Stream {
@@ -96,6 +97,7 @@ impl Stream {
             tls,
             waited: Duration::ZERO,
             eager: 0,
+            has_received: false,
         })
     }
 
@@ -126,8 +128,34 @@ impl Stream {
             {
                 return Ok(end);
             }
-            if ready(tls.receive(&self.socket, HANDSHAKE))? == Some(false) {
-                return Ok(Received::End);
+            match ready(tls.receive(&self.socket, HANDSHAKE))? {
+                Some(false) => return Ok(Received::End),
+                Some(true) => self.has_received = true,
+                None => {}
+            }
+        }
+    }
+
+    /// Whether there is TLS on the connection.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Whether the client has sent anything so far.
+    pub fn has_received(&self) -> bool {
+        self.has_received
+    }
+
+    /// Reads from the socket itself, below TLS, at most what fits.
+    pub fn read_raw(&mut self, buffer: &mut [u8], clock: Clock<'_>) -> io::Result<Received> {
+        loop {
+            if let Some(end) = wait(&self.socket, PollFlags::IN, clock)?.end() {
+                return Ok(end);
+            }
+            match ready((&self.socket).read(buffer))? {
+                None => {}
+                Some(0) => return Ok(Received::End),
+                Some(count) => return Ok(Received::Octets(count)),
             }
         }
     }

@@ -73,6 +73,21 @@ impl Client {
         address: SocketAddr,
         ca: &CertificateDer<'static>,
     ) -> Client {
+        Client::tls_on(connect(address), versions, ca)
+    }
+
+    /// Connects with TLS after `header`, which goes before the handshake.
+    pub fn tls_behind(header: &[u8], address: SocketAddr, ca: &CertificateDer<'static>) -> Client {
+        let mut socket = connect(address);
+        socket.write_all(header).unwrap();
+        Client::tls_on(socket, rustls::DEFAULT_VERSIONS, ca)
+    }
+
+    fn tls_on(
+        socket: TcpStream,
+        versions: &[&'static SupportedProtocolVersion],
+        ca: &CertificateDer<'static>,
+    ) -> Client {
         let mut roots = RootCertStore::empty();
         roots.add(ca.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -83,7 +98,6 @@ impl Client {
             .with_no_client_auth();
         let name = ServerName::try_from("localhost").unwrap();
         let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-        let socket = connect(address);
         let stream = StreamOwned::new(connection, socket.try_clone().unwrap());
         Client::new(Box::new(stream), socket)
     }
