@@ -488,18 +488,6 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_is_not_read_and_stops_nobody() {
-        let (dir, spool) = spool(&[&format!("new/{A}.eml")]);
-        let pipe = dir.path().join(format!("new/{B}.eml"));
-        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, Mode::from_raw_mode(0o644)).unwrap();
-        assert_eq!(ids(&spool), [A]);
-        let error = spool.read(&Entry::at(&pipe)).unwrap_err();
-        assert_eq!(error.to_string(), "it is not a regular file");
-        let error = Store::open(&pipe).unwrap().read(&Entry::at(&pipe));
-        assert!(error.is_err());
-    }
-
-    #[test]
     fn of_a_big_file_only_its_header_is_read_when_that_is_enough() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("big.eml");

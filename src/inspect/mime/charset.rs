@@ -20,10 +20,29 @@ enum Kind {
 /// The text that `bytes` are in the charset of that name.
 pub(crate) fn decode(name: &str, bytes: &[u8]) -> String {
     match kind(name) {
+        Kind::Named(charset) if charset.name() == "UTF-7" => utf7(charset, bytes),
         Kind::Named(charset) => charset.decode_without_bom_handling(bytes).0.into_owned(),
         Kind::Ucs2 => ucs2(bytes),
         Kind::Any => utf8_or_latin(bytes),
     }
+}
+
+/// Bytes of UTF-7 that are decoded at a time: the decoder's time is quadratic.
+const UTF7_PIECE: usize = 4096;
+
+/// UTF-7 in pieces that end with a byte outside of base64, which ends a shifted
+/// sequence (RFC 2152).
+fn utf7(charset: Charset, mut bytes: &[u8]) -> String {
+    let shifted = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/".contains(byte);
+    let mut text = String::with_capacity(bytes.len());
+    while !bytes.is_empty() {
+        let rest = bytes.iter().skip(UTF7_PIECE);
+        let end = rest.take_while(|byte| shifted(byte)).count() + UTF7_PIECE + 1;
+        let (piece, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
+        text.push_str(&charset.decode_without_bom_handling(piece).0);
+        bytes = rest;
+    }
+    text
 }
 
 /// Whether the name is one that this module knows.
@@ -163,6 +182,12 @@ mod tests {
         assert_eq!(decode("UTF-7", b"+BekF3AXVBd0-"), "שלום");
         assert!(is_known("106") && is_known("ISO-8859-1") && is_known("us-ascii"));
         assert!(!is_known("no-such-charset"));
+    }
+
+    #[test]
+    fn long_utf_7_is_decoded_in_pieces() {
+        let text = "a+BekF3AXVBd0-, ".repeat(3000);
+        assert_eq!(decode("utf-7", text.as_bytes()), "aשלום, ".repeat(3000));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
 use super::terminal::is_unsafe;
-use super::view::{self, Route, moment, readable_text, seconds, sha256};
+use super::view::{self, Meanings, Route, moment, readable_text, seconds, sha256};
 use crate::inspect::check::{self, Duplicates, Profile};
 use crate::inspect::filter::Unreadable;
 use crate::inspect::message::Message;
@@ -393,13 +393,14 @@ fn fields(message: &Message<'_>) -> Markup {
     let trace = message.header.fields.iter();
     let trace = trace.filter(|field| field.start() < message.trace_length);
     let rest: Vec<&Field<'_>> = trace.chain(others).collect();
+    let meanings = Meanings::of(message);
     html! {
-        (field_list(message, ["MM4 field", "MM4 fields"], &mm4))
-        (field_list(message, ["line of envelope and header", "lines of envelope and header"], &rest))
+        (field_list(&meanings, ["MM4 field", "MM4 fields"], &mm4))
+        (field_list(&meanings, ["line of envelope and header", "lines of envelope and header"], &rest))
     }
 }
 
-fn field_list(message: &Message<'_>, [one, many]: [&str; 2], fields: &[&Field<'_>]) -> Markup {
+fn field_list(meanings: &Meanings, [one, many]: [&str; 2], fields: &[&Field<'_>]) -> Markup {
     html! {
         @if !fields.is_empty() {
             details {
@@ -409,7 +410,7 @@ fn field_list(message: &Message<'_>, [one, many]: [&str; 2], fields: &[&Field<'_
                         dt { (harmless(&field.name())) }
                         dd dir="auto" {
                             (harmless(&field.value()))
-                            @if let Some(meaning) = view::field_meaning(message, field) {
+                            @if let Some(meaning) = meanings.field(field) {
                                 " " i { "(" (harmless(&meaning)) ")" }
                             }
                         }

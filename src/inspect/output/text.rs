@@ -7,7 +7,7 @@
 use std::io::{self, Write};
 
 use super::terminal::{self, Terminal, Tone};
-use super::view::{self, moment, seconds, sha256};
+use super::view::{self, Meanings, moment, seconds, sha256};
 use crate::inspect::check::{self, Profile};
 use crate::inspect::message::Message;
 use crate::inspect::mime::Part;
@@ -100,16 +100,17 @@ impl Page<'_> {
             None if mm4.is_empty() => "MM4: no X-Mms-* field",
             None => "MM4: none of the six messages",
         })?;
-        self.field_list(message, &mm4)?;
+        let meanings = Meanings::of(message);
+        self.field_list(&meanings, &mm4)?;
         if !others.is_empty() {
             self.heading("Header")?;
         }
-        self.field_list(message, &others)
+        self.field_list(&meanings, &others)
     }
 
-    fn field_list(&mut self, message: &Message<'_>, fields: &[&Field<'_>]) -> io::Result<()> {
+    fn field_list(&mut self, meanings: &Meanings, fields: &[&Field<'_>]) -> io::Result<()> {
         for field in fields {
-            let meaning = view::field_meaning(message, field);
+            let meaning = meanings.field(field);
             self.field(&field.name(), &field.value(), meaning)?;
         }
         Ok(())

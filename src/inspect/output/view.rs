@@ -15,7 +15,7 @@ use crate::inspect::mime::Part;
 use crate::inspect::mime::header::Field;
 use crate::mm4::fields::{self, yes};
 use crate::mm4::status::Outcome;
-use crate::mm4::{Address, Status};
+use crate::mm4::{Address, MessageType, Status};
 
 /// Columns of a message type that is none of the six.
 const MAX_TYPE: usize = 24;
@@ -76,33 +76,61 @@ pub(crate) fn own_fields<'m, 'a>(
     message.fields().partition(is_mm4)
 }
 
-/// What the value of a field means in this message; `None` where the value says
-/// it itself.
-pub(crate) fn field_meaning(message: &Message<'_>, field: &Field<'_>) -> Option<String> {
-    let name = field.name().to_ascii_lowercase();
-    match name.as_str() {
-        "x-mms-expiry" => Some(match message.expiry() {
-            Some(expiry) => moment(expiry),
-            None => "neither a date nor seconds".to_owned(),
-        }),
-        "x-mms-ack-request" => Some(match (yes(&field.value())?, message.response_address()) {
-            (false, _) => "no answer is wanted".to_owned(),
-            (true, Some((by, to))) => format!("an answer is wanted, to {to}, by {by}"),
-            (true, None) => "an answer is wanted, but nothing says where".to_owned(),
-        }),
-        "x-mms-transaction-id" => Some(match message.kind()?.is_request() {
-            true => "its answer will have the same".to_owned(),
-            false => "that of the message it answers".to_owned(),
-        }),
-        "date" => Some(match message.date() {
-            Some(date) => moment(date),
-            None => "not a date of RFC 5322".to_owned(),
-        }),
-        "to" | "cc" => {
-            let count = Address::parse_list(&field.raw_value()).len();
-            (count > 1).then(|| format!("{count} addresses"))
+/// What the values of a message's fields mean. What concerns the message as a
+/// whole is found out once, since a hostile message has thousands of fields.
+pub(crate) struct Meanings {
+    kind: Option<MessageType>,
+    date: Option<Timestamp>,
+    expiry: Option<Timestamp>,
+    answer: String,
+}
+
+/// Characters of the address in the meaning of `X-Mms-Ack-Request`.
+const MAX_ADDRESS: usize = 200;
+
+impl Meanings {
+    pub(crate) fn of(message: &Message<'_>) -> Meanings {
+        let answer = match message.response_address() {
+            Some((field, to)) => {
+                let to = terminal::cut(&to, MAX_ADDRESS);
+                format!("an answer is wanted, to {to}, by {field}")
+            }
+            None => "an answer is wanted, but nothing says where".to_owned(),
+        };
+        Meanings {
+            kind: message.kind(),
+            date: message.date(),
+            expiry: message.expiry(),
+            answer,
         }
-        _ => fields::meaning(&name, &field.value()).map(str::to_owned),
+    }
+
+    /// What the value of a field means; `None` where the value says it itself.
+    pub(crate) fn field(&self, field: &Field<'_>) -> Option<String> {
+        let name = field.name().to_ascii_lowercase();
+        match name.as_str() {
+            "x-mms-expiry" => Some(match self.expiry {
+                Some(expiry) => moment(expiry),
+                None => "neither a date nor seconds".to_owned(),
+            }),
+            "x-mms-ack-request" => Some(match yes(&field.value())? {
+                true => self.answer.clone(),
+                false => "no answer is wanted".to_owned(),
+            }),
+            "x-mms-transaction-id" => Some(match self.kind?.is_request() {
+                true => "its answer will have the same".to_owned(),
+                false => "that of the message it answers".to_owned(),
+            }),
+            "date" => Some(match self.date {
+                Some(date) => moment(date),
+                None => "not a date of RFC 5322".to_owned(),
+            }),
+            "to" | "cc" => {
+                let count = Address::parse_list(&field.raw_value()).len();
+                (count > 1).then(|| format!("{count} addresses"))
+            }
+            _ => fields::meaning(&name, &field.value()).map(str::to_owned),
+        }
     }
 }
 
