@@ -17,6 +17,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::buffer::{self, Buffer};
 use crate::log::{self, Sent};
 use crate::server::accounts::{Accounts, Recognition, Refused};
 use crate::server::hash_queue::{Place, Turn};
@@ -35,7 +36,7 @@ use crate::spool::{Draft, Reservation};
 /// Bytes of commands read at once: what an idle client costs.
 const READ_COMMANDS: usize = 2 * 1024;
 /// Bytes of a message read at once.
-const READ_MAIL: usize = 64 * 1024;
+const READ_MAIL: usize = buffer::LARGE;
 
 /// Bytes of replies that are sent without waiting for more of them.
 const FLUSH: usize = 4 * 1024;
@@ -265,7 +266,7 @@ impl<'s> Connection<'s> {
             self.flush()?;
             return Ok(why);
         }
-        let mut buffer = vec![0; READ_COMMANDS];
+        let mut buffer = Buffer::new(READ_COMMANDS);
         self.say(&self.session.banner());
         self.heard = Instant::now();
         loop {
@@ -283,20 +284,20 @@ impl<'s> Connection<'s> {
     }
 
     /// One wait for the client, and what follows from it.
-    fn turn(&mut self, buffer: &mut Vec<u8>) -> io::Result<ControlFlow<Why>> {
+    fn turn(&mut self, buffer: &mut Buffer) -> io::Result<ControlFlow<Why>> {
         let size = self.read_size();
-        if buffer.len() < size {
-            *buffer = vec![0; size];
+        if buffer.size() < size {
+            *buffer = Buffer::new(size);
         }
         let mut clock = self.clock();
-        if buffer.len() > size {
+        if buffer.size() > size {
             clock.deadline = clock.deadline.min(Instant::now() + REST);
         }
-        let received = self.read(buffer, clock)?;
+        let received = self.read(buffer.all_mut(), clock)?;
         let waited = self.stream.waited();
         match received {
             Received::Octets(count) => {
-                let bytes = buffer.get(..count).unwrap_or_default();
+                let bytes = buffer.all().get(..count).unwrap_or_default();
                 if self.is_too_slow(waited, bytes.len()) {
                     return Ok(self.hang_up(&reply::TIMEOUT_421));
                 }
@@ -312,8 +313,9 @@ impl<'s> Connection<'s> {
                     return Ok(self.hang_up(&reply::TIMEOUT_421));
                 }
                 // An idle client needs no room for a message.
-                if buffer.len() > size {
-                    *buffer = vec![0; size];
+                if buffer.size() > size {
+                    *buffer = Buffer::new(size);
+                    self.stream.release();
                 }
             }
         }

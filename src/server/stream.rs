@@ -136,6 +136,13 @@ impl Stream {
         }
     }
 
+    /// Gives back memory that an idle client does not need.
+    pub fn release(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.release();
+        }
+    }
+
     /// Whether there is TLS on the connection.
     pub fn is_tls(&self) -> bool {
         self.tls.is_some()

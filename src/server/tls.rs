@@ -183,6 +183,14 @@ impl TlsSession {
         self.taken < self.records.len()
     }
 
+    /// Gives back the memory of records that were taken.
+    pub fn release(&mut self) {
+        if !self.has_records() {
+            self.records = Vec::new();
+            self.taken = 0;
+        }
+    }
+
     /// Whether something encrypted waits to be sent.
     pub fn wants_write(&self) -> bool {
         self.connection.wants_write()

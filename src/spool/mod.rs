@@ -29,13 +29,14 @@ pub use self::space::{Reservation, Reserve};
 use self::stats::Stats;
 use self::trace::Origin;
 use self::writer::Job;
+use crate::buffer::{self, Buffer};
 use crate::log;
 use crate::mm4::{self, Summary};
 use crate::smtp::Envelope;
 
 /// Octets of a draft that are gathered before they are written: large pieces at
 /// round offsets are what page caches take with the fewest steps.
-const BUFFER: usize = 64 * 1024;
+const BUFFER: usize = buffer::LARGE;
 
 /// Octets of content that the first piece holds at least, however long the
 /// trace: the header block of any usual mail is among them.
@@ -114,8 +115,8 @@ impl Spool {
             .create(&name)
             .map_err(|error| SpoolError::new("make the draft", error))?;
         let trace = trace::write(envelope, origin, &id);
-        let mut buffer = Vec::with_capacity(BUFFER.max(trace.len() + HEADER));
-        buffer.extend_from_slice(trace.as_bytes());
+        let mut buffer = Buffer::new(BUFFER.max(trace.len() + HEADER));
+        buffer.append(trace.as_bytes());
         Ok(Draft {
             spool: Arc::clone(self),
             id,
@@ -139,7 +140,7 @@ pub struct Draft {
     /// Nothing once it is closed.
     file: Option<Box<dyn DraftFile>>,
     /// What is not written yet.
-    buffer: Vec<u8>,
+    buffer: Buffer,
     /// Where the client's octets begin in the first buffer.
     header_at: usize,
     /// Octets of content so far.
@@ -164,10 +165,7 @@ impl Draft {
     pub fn write(&mut self, mut content: &[u8]) -> Result<(), SpoolError> {
         self.octets += content.len() as u64;
         while !content.is_empty() {
-            let room = self.buffer.capacity() - self.buffer.len();
-            let (now, later) = content.split_at_checked(room).unwrap_or((content, &[]));
-            self.buffer.extend_from_slice(now);
-            content = later;
+            content = self.buffer.append(content);
             if !content.is_empty() {
                 self.flush()?;
             }
@@ -212,11 +210,15 @@ impl Draft {
 
     fn flush(&mut self) -> Result<(), SpoolError> {
         if self.summary.is_none() {
-            let header = self.buffer.get(self.header_at..).unwrap_or_default();
+            let header = self
+                .buffer
+                .filled()
+                .get(self.header_at..)
+                .unwrap_or_default();
             self.summary = Some(mm4::summary(header).unwrap_or_default());
         }
         if let Some(file) = &mut self.file {
-            file.write_all(&self.buffer)
+            file.write_all(self.buffer.filled())
                 .map_err(|error| SpoolError::new("write the draft", error))?;
         }
         self.buffer.clear();
