@@ -23,7 +23,7 @@ pub enum Code {
     OverLimit,
     /// `Start` names no part.
     StartUnresolved,
-    /// A slide shows something that is no part.
+    /// A slide shows something that is not a part.
     SmilUnresolved,
     /// Base64 that cannot be decoded whole.
     BadBase64,

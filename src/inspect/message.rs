@@ -253,8 +253,8 @@ pub(crate) mod tests {
     #[test]
     fn the_trace_is_parsed_and_not_counted() {
         let mail = "To: +972500000002/TYPE=PLMN\r\n\r\nhi\r\n";
-        let octets = format!("{TRACE}{mail}");
-        let (entry, file) = given(octets.as_bytes());
+        let bytes = format!("{TRACE}{mail}");
+        let (entry, file) = given(bytes.as_bytes());
         let message = Message::read(&entry, &file);
         assert_eq!(message.size, mail.len() as u64);
         assert_eq!(message.account(), Some("carrier"));
@@ -267,8 +267,8 @@ pub(crate) mod tests {
 
     #[test]
     fn a_mail_that_begins_with_a_blank_does_not_lengthen_the_trace() {
-        let octets = format!("{TRACE} ; x\r\nTo: a\r\n");
-        let (entry, file) = given(octets.as_bytes());
+        let bytes = format!("{TRACE} ; x\r\nTo: a\r\n");
+        let (entry, file) = given(bytes.as_bytes());
         let message = Message::read(&entry, &file);
         assert_eq!(message.trace_length, TRACE.len());
     }
@@ -282,8 +282,8 @@ pub(crate) mod tests {
             let (entry, file) = given(mail.as_bytes());
             assert_eq!(Message::read(&entry, &file).account(), None);
         }
-        let octets = format!("{TRACE}X-MM4-System-ID: another\r\n\r\n");
-        let (entry, file) = given(octets.as_bytes());
+        let bytes = format!("{TRACE}X-MM4-System-ID: another\r\n\r\n");
+        let (entry, file) = given(bytes.as_bytes());
         assert_eq!(Message::read(&entry, &file).account(), Some("carrier"));
     }
 

@@ -28,7 +28,7 @@ pub struct Presentation {
 pub struct Slide {
     /// How long, in milliseconds; `None` when it does not say or never ends.
     pub duration_ms: Option<u64>,
-    /// In the order in which they stand on the screen, top first; what has no
+    /// In their order on the screen, top first; what has no
     /// place there comes last.
     pub items: Vec<Item>,
 }
@@ -286,7 +286,7 @@ impl Tag<'_> {
     }
 }
 
-/// The tags of a text; comments, declarations and what stands between are
+/// The tags of a text; comments, declarations and what is between them are
 /// passed over.
 struct Tags<'a> {
     rest: &'a str,
@@ -312,7 +312,7 @@ impl<'a> Iterator for Tags<'a> {
     }
 }
 
-/// Where a tag ends: at its `>`, which may also stand in a quoted value.
+/// Where a tag ends: at its `>`, which may also be in a quoted value.
 fn tag_end(text: &str) -> usize {
     let mut quote = None;
     for (at, letter) in text.char_indices() {

@@ -198,12 +198,12 @@ impl Store {
         !name.starts_with(b".") && (self.kind == Kind::Maildir || name.ends_with(b".eml"))
     }
 
-    /// The message that `wanted` means: a path to a file, an id, a prefix that
-    /// only one id has, or a piece that only one id holds.
+    /// The message that `wanted` names: a path to a file, an id, a prefix that
+    /// only one id has, or a part that occurs in one id only.
     ///
     /// # Errors
     ///
-    /// When none or several are meant, or the spool cannot be read.
+    /// When none or several match, or the spool cannot be read.
     pub fn find(&self, wanted: &str) -> Result<Entry, FindError> {
         let path = Path::new(wanted);
         let is_path = wanted.contains('/') || wanted.ends_with(".eml");

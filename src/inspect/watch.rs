@@ -49,7 +49,7 @@ impl<'s> Follower<'s> {
     ///
     /// # Errors
     ///
-    /// When the spool is no directory, or the system has no watch left
+    /// When the spool is not a directory, or the system has no watch left
     /// (`fs.inotify.max_user_watches`).
     pub fn start(spool: &'s Store) -> io::Result<Follower<'s>> {
         let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;

@@ -56,7 +56,7 @@ impl Address {
     }
 
     /// Reads the value of a `To:` or `Cc:`: commas and semicolons part the
-    /// addresses unless they stand in quotes, brackets or comments. At most
+    /// addresses unless they are in quotes, brackets or comments. At most
     /// [`Address::MAX_LIST`] of them.
     pub fn parse_list(value: &str) -> Vec<Address> {
         split_list(value)

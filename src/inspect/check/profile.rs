@@ -24,7 +24,7 @@ pub struct Profile {
 pub enum ProfileError {
     /// It has no `=`.
     NotAPair(String),
-    /// There is no such key.
+    /// The key is unknown.
     UnknownKey(String),
     /// The key takes a number.
     NotANumber(String, String),

@@ -1,6 +1,6 @@
 //! The commands of `mm4spool`, one file each with its own options and help.
 //!
-//! Exit status: 0 when it did what was asked, also when whoever reads its output
+//! Exit status: 0 when it did what was asked, also when the reader of its output
 //! has closed it; 1 when it could not, or when `check` found something; 2 for a
 //! usage error.
 

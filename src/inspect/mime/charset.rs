@@ -1,13 +1,13 @@
 //! Bytes as text, by the charset that a part or an encoded word names.
 //!
-//! A name that says nothing (`unknown-8bit`, `default`, an empty one) or that
-//! nobody knows is no reason to lose text that is valid UTF-8. Numbers are IANA's
+//! Under a name that says nothing (`unknown-8bit`, `default`, an empty one) or
+//! that is unknown, text that is valid UTF-8 is kept. Numbers are IANA's
 //! MIBenum, which WAP gateways write. Bytes that a charset has no letter for
 //! become U+FFFD. Nothing fails; the time is linear.
 
 use charset::Charset;
 
-/// What a name stands for.
+/// What a name refers to.
 enum Kind {
     /// A charset by its label.
     Named(Charset),

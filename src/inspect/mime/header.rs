@@ -46,21 +46,21 @@ pub struct Field<'a> {
 }
 
 impl<'a> Header<'a> {
-    /// Reads the header block at the start of `octets`, a mail.
-    pub fn parse(octets: &'a [u8]) -> Header<'a> {
-        Self::parse_some(octets, MAX_FIELDS)
+    /// Reads the header block at the start of `bytes`, a mail.
+    pub fn parse(bytes: &'a [u8]) -> Header<'a> {
+        Self::parse_some(bytes, MAX_FIELDS)
     }
 
-    /// Reads the header block at the start of `octets`, a part of a mail.
-    pub fn parse_part(octets: &'a [u8]) -> Header<'a> {
-        Self::parse_some(octets, MAX_PART_FIELDS)
+    /// Reads the header block at the start of `bytes`, a part of a mail.
+    pub fn parse_part(bytes: &'a [u8]) -> Header<'a> {
+        Self::parse_some(bytes, MAX_PART_FIELDS)
     }
 
-    fn parse_some(octets: &'a [u8], max_fields: usize) -> Header<'a> {
+    fn parse_some(bytes: &'a [u8], max_fields: usize) -> Header<'a> {
         let mut header = Header::default();
         let mut at = 0;
-        while at < octets.len() {
-            let line = line_at(octets, at);
+        while at < bytes.len() {
+            let line = line_at(bytes, at);
             let next = at + line.len();
             if without_line_end(line).is_empty() {
                 header.ended = true;
@@ -69,20 +69,20 @@ impl<'a> Header<'a> {
             }
             if next > MAX_BYTES {
                 header.cut = true;
-                at = body_after(octets, at);
+                at = body_after(bytes, at);
                 break;
             }
-            header.take(octets, at, next, max_fields);
+            header.take(bytes, at, next, max_fields);
             at = next;
         }
         header.length = at;
         header
     }
 
-    fn take(&mut self, octets: &'a [u8], start: usize, end: usize, max_fields: usize) {
-        let line = octets.get(start..end).unwrap_or_default();
+    fn take(&mut self, bytes: &'a [u8], start: usize, end: usize, max_fields: usize) {
+        let line = bytes.get(start..end).unwrap_or_default();
         if line.starts_with(b" ") || line.starts_with(b"\t") {
-            self.fold(octets, start, end);
+            self.fold(bytes, start, end);
             return;
         }
         let name = memchr::memchr(b':', line).and_then(|colon| line.get(..colon));
@@ -100,10 +100,10 @@ impl<'a> Header<'a> {
     }
 
     /// A fold belongs to the field that ends where it begins (RFC 5322 2.2.3).
-    fn fold(&mut self, octets: &'a [u8], start: usize, end: usize) {
+    fn fold(&mut self, bytes: &'a [u8], start: usize, end: usize) {
         match self.fields.last_mut() {
             Some(field) if field.start + field.whole.len() == start => {
-                field.whole = octets.get(field.start..end).unwrap_or_default();
+                field.whole = bytes.get(field.start..end).unwrap_or_default();
             }
             _ if self.cut => {}
             _ => self.junk += 1,
@@ -198,8 +198,8 @@ impl<'a> Field<'a> {
 }
 
 /// The line that begins at `at`, its line end included.
-pub fn line_at(octets: &[u8], at: usize) -> &[u8] {
-    let rest = octets.get(at..).unwrap_or_default();
+pub fn line_at(bytes: &[u8], at: usize) -> &[u8] {
+    let rest = bytes.get(at..).unwrap_or_default();
     match memchr::memchr(b'\n', rest) {
         Some(end) => rest.get(..=end).unwrap_or(rest),
         None => rest,
@@ -212,10 +212,10 @@ pub fn without_line_end(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// Where the body begins in a block that is too long to be kept.
-fn body_after(octets: &[u8], mut at: usize) -> usize {
-    while at < octets.len() {
-        let line = line_at(octets, at);
+/// Where the body begins after a block that is too long to be kept.
+fn body_after(bytes: &[u8], mut at: usize) -> usize {
+    while at < bytes.len() {
+        let line = line_at(bytes, at);
         at += line.len();
         if without_line_end(line).is_empty() {
             break;

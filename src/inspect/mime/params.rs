@@ -12,7 +12,7 @@ use super::charset;
 use super::transfer;
 use super::words;
 
-/// What stands before the first semicolon, and the parameters after it.
+/// What is before the first semicolon, and the parameters after it.
 #[derive(Debug, Default)]
 pub(crate) struct Parameterized {
     /// In lower case, without blanks around it.
@@ -132,7 +132,7 @@ pub(crate) fn percent_decoded(text: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What stands between the quotes; a backslash is dropped before a quote or a
+/// What is between the quotes; a backslash is dropped before a quote or a
 /// backslash alone, since old senders write paths of Windows here.
 fn unquoted(value: &[u8]) -> Vec<u8> {
     let Some(inner) = value.strip_prefix(b"\"") else {
@@ -154,7 +154,7 @@ fn unquoted(value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The pieces between semicolons that do not stand in quotes.
+/// The pieces between semicolons that are not in quotes.
 struct Pieces<'a> {
     rest: Option<&'a [u8]>,
 }

@@ -1,6 +1,6 @@
 //! Encoded words in header values (RFC 2047), and raw text beside them.
 //!
-//! Words are recognised wherever they stand, also without blanks around them
+//! Words are recognised anywhere, also without blanks around them
 //! and with blanks inside, as senders write them. Bytes of neighbouring words in
 //! one charset are joined before they are decoded, since senders split letters.
 //! What is not a word stays as it is. Nothing fails. The time is linear in the

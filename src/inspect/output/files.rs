@@ -118,7 +118,7 @@ pub fn create_page(path: &Path, mode: u32) -> io::Result<File> {
         .mode(mode)
         .open(path)?;
     let meta = file.metadata()?;
-    // A pipe or a device is whoever's the user says.
+    // The permissions of a pipe or a device are not ours to change.
     if meta.is_file() {
         let has = meta.permissions().mode() & 0o777;
         if has & !mode != 0 {
@@ -135,7 +135,7 @@ fn file_mode(mode: u32) -> u32 {
 }
 
 fn create_directory(directory: &Path, mode: u32) -> io::Result<()> {
-    // Whoever may read the messages may list the directory.
+    // Users who may read the message may list the directory.
     let mode = 0o700 | mode & 0o066 | (mode & 0o044) >> 2;
     DirBuilder::new()
         .recursive(true)

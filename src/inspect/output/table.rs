@@ -293,7 +293,7 @@ fn print_row(
         }
         let cell = terminal::cut(cell, width);
         let cell = match at {
-            // Sizes are compared by eye: their digits stand below each other.
+            // Sizes are aligned to the right, to be compared by eye.
             SIZE => format!("{}{cell}", " ".repeat(width - terminal::width(&cell))),
             _ => terminal::pad(&cell, width),
         };
@@ -319,7 +319,7 @@ mod tests {
         format!("20220126T{hour:02}{minute:02}{second:02}.000000Z-7-{number:06}@mm4.example.com")
     }
 
-    /// A spool of so many messages, all but the last of them empty.
+    /// A spool of `count` messages, all but the last of them empty.
     fn big_spool(count: usize, last: &[u8]) -> (tempfile::TempDir, Store) {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("new")).unwrap();

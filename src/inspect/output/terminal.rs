@@ -116,13 +116,13 @@ pub fn block(text: &str) -> String {
         .collect()
 }
 
-/// Octets as they are, but for what would steer the terminal.
+/// Bytes as they are, except for what would control the terminal.
 ///
 /// # Errors
 ///
 /// When they cannot be written.
 pub fn write_harmless(out: &mut dyn Write, bytes: &[u8]) -> io::Result<()> {
-    for line in bytes.split_inclusive(|octet| *octet == b'\n') {
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         let text = String::from_utf8_lossy(line).replace("\r\n", "\n");
         out.write_all(block(&text).as_bytes())?;
     }

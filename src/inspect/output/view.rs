@@ -1,7 +1,7 @@
 //! What is said of a message, whatever the form: labels, meanings, statuses.
 //!
-//! Everything here is plain text that may quote the peer; whoever writes it
-//! escapes it for its form. Nothing fails.
+//! Everything here is plain text that may quote the peer; the module that writes
+//! it escapes it for its form. Nothing fails.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
