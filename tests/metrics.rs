@@ -73,11 +73,11 @@ fn after_a_load_the_counts_agree_with_the_spool_and_with_the_replies() {
 
 /// Logs in at the second attempt, sends some messages and makes some errors.
 fn load(server: &Server, number: usize) -> Replies {
-    let tls = number.is_multiple_of(2);
+    let tls = number % 2 == 0;
     let mut client = Counted::connect(server, tls);
     client.command("EHLO client.example", 250);
     client.command("AUTH PLAIN AHBlZXIxAHdyb25n", 535);
-    let (id, key) = [(SYSTEM_ID, KEY), (SYSTEM_ID_2, KEY_2)][usize::from(number.is_multiple_of(3))];
+    let (id, key) = [(SYSTEM_ID, KEY), (SYSTEM_ID_2, KEY_2)][usize::from(number % 3 == 0)];
     client.login(id, key);
     client.command("DATA", 503);
     client.command("nonsense", 500);

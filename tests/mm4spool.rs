@@ -262,7 +262,7 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
         &["gallery", place.path()][..],
         &["--help"][..],
     ] {
-        let (reader, writer) = std::io::pipe().unwrap();
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
         drop(reader);
         let output = command(arguments).stdout(writer).output().unwrap();
         assert!(output.status.success(), "{arguments:?}");

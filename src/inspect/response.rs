@@ -137,10 +137,10 @@ pub fn compose(
     let transaction = transaction.ok_or(ResponseError::NoTransaction)?;
     mail.field("X-Mms-Transaction-ID", &transaction)?;
     // TS 23.140 8.4.3: the answer to a read report has no Message-ID.
-    if response != MessageType::ReadReplyReportRes
-        && let Some(id) = message.header.raw_value("X-Mms-Message-ID")
-    {
-        mail.field("X-Mms-Message-ID", &id)?;
+    if response != MessageType::ReadReplyReportRes {
+        if let Some(id) = message.header.raw_value("X-Mms-Message-ID") {
+            mail.field("X-Mms-Message-ID", &id)?;
+        }
     }
     mail.field("X-Mms-Request-Status-Code", answer.status.name())?;
     if let Some(text) = answer.text.as_deref().filter(|text| !text.is_empty()) {

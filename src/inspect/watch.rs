@@ -247,7 +247,7 @@ mod tests {
     /// What is published until there are `count`. After a minute the reader
     /// closes, and waiting ends.
     fn receive(follower: &mut Follower<'_>, count: usize) -> Vec<String> {
-        let (reader, writer) = std::io::pipe().unwrap();
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
         let (enough, wanted) = mpsc::channel::<()>();
         std::thread::spawn(move || {
             let _ = wanted.recv_timeout(Duration::from_secs(60));
@@ -349,7 +349,7 @@ mod tests {
         let dir = maildir();
         let spool = Store::open(dir.path()).unwrap();
         let mut follower = Follower::start(&spool).unwrap();
-        let (reader, writer) = std::io::pipe().unwrap();
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
         drop(reader);
         assert!(follower.wait(&writer).unwrap().is_none());
     }
@@ -360,7 +360,7 @@ mod tests {
         let spool = Store::open(dir.path()).unwrap();
         let mut follower = Follower::start(&spool).unwrap();
         fs::remove_dir(dir.path().join("new")).unwrap();
-        let (_reader, writer) = std::io::pipe().unwrap();
+        let (_reader, writer) = rustix::pipe::pipe().unwrap();
         assert!(follower.wait(&writer).is_err());
     }
 

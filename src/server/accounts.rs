@@ -220,14 +220,14 @@ impl Accounts {
         let password = credentials.password.expose();
         let found = self.find(&credentials.authcid);
         let accepted = found.is_none_or(|(_, account)| account.accepts(address));
-        if let Some((id, account)) = found
-            && let Some(known) = &account.password
-            && known.is_correct(password)
-            && accepted
-        {
-            let mac = self.mac(&credentials.authcid, password);
-            let _ = known.remembered.set(mac.finalize().into_bytes().into());
-            return Ok(id.clone());
+        if let Some((id, account)) = found {
+            if let Some(known) = &account.password {
+                if known.is_correct(password) && accepted {
+                    let mac = self.mac(&credentials.authcid, password);
+                    let _ = known.remembered.set(mac.finalize().into_bytes().into());
+                    return Ok(id.clone());
+                }
+            }
         }
         let work = found.and_then(|(_, account)| account.work());
         self.refusal.pay(work, password);
@@ -340,9 +340,10 @@ fn parse_account(text: &str) -> Result<Account, &'static str> {
     };
     let mut networks = rest.unwrap_or_default();
     let mut max = None;
-    while let Some((before, option)) = networks.rsplit_once(':')
-        && option.contains('=')
-    {
+    while let Some((before, option)) = networks.rsplit_once(':') {
+        if !option.contains('=') {
+            break;
+        }
         if max.replace(parse_option(option)?).is_some() {
             return Err("max is given twice; remove one");
         }

@@ -112,9 +112,10 @@ impl Listener {
     fn turn_away(&self, shared: &Shared, slots: &Arc<Slots>) {
         // A flood has no end, and the shutdown must have one.
         let deadline = Instant::now() + TURN_AWAY;
-        while Instant::now() < deadline
-            && let Ok((socket, _)) = self.socket.accept()
-        {
+        while Instant::now() < deadline {
+            let Ok((socket, _)) = self.socket.accept() else {
+                return;
+            };
             self.refuse(socket, reply::SHUTTING_DOWN_421, shared, slots);
         }
     }

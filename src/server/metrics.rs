@@ -186,10 +186,10 @@ impl Metrics {
     /// Counts a reply.
     pub fn replied(&self, reply: &Reply) {
         let code = reply.code();
-        if let Ok(index) = self.replies.binary_search_by_key(&code, |(code, _)| *code)
-            && let Some((_, count)) = self.replies.get(index)
-        {
-            count.inc();
+        if let Ok(index) = self.replies.binary_search_by_key(&code, |(code, _)| *code) {
+            if let Some((_, count)) = self.replies.get(index) {
+                count.inc();
+            }
         }
     }
 

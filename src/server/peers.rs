@@ -41,10 +41,10 @@ impl KnownPeers {
     pub(crate) fn remember(&mut self, prefix: Prefix) {
         self.logins += 1;
         self.last_login.insert(prefix, self.logins);
-        if self.last_login.len() > MAX_KNOWN
-            && let Some((&oldest, _)) = self.last_login.iter().min_by_key(|(_, login)| **login)
-        {
-            self.last_login.remove(&oldest);
+        if self.last_login.len() > MAX_KNOWN {
+            if let Some((&oldest, _)) = self.last_login.iter().min_by_key(|(_, login)| **login) {
+                self.last_login.remove(&oldest);
+            }
         }
     }
 

@@ -2,12 +2,14 @@
 //! and the certificate in force, and the bell that rings when the server goes
 //! down.
 
-use std::io::{self, PipeReader, PipeWriter};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::pipe::PipeFlags;
 
 use crate::server::accounts::Accounts;
 use crate::server::hash_queue::HashQueue;
@@ -107,15 +109,15 @@ impl Shared {
 /// Wakes everyone who waits, once: the pipe's reader hangs up when its writer
 /// is gone.
 pub struct Stop {
-    reader: PipeReader,
-    writer: Mutex<Option<PipeWriter>>,
+    reader: OwnedFd,
+    writer: Mutex<Option<OwnedFd>>,
     grace_end: OnceLock<Instant>,
     draining: AtomicBool,
 }
 
 impl Stop {
     fn new() -> io::Result<Stop> {
-        let (reader, writer) = io::pipe()?;
+        let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         Ok(Stop {
             reader,
             writer: Mutex::new(Some(writer)),

@@ -165,10 +165,10 @@ impl Slots {
                         deadline: Instant::now() + REFUSAL_LINGER,
                         stop: None,
                     };
-                    if let Ok(mut stream) = Stream::new(socket, None)
-                        && stream.write(reply.as_bytes(), clock).is_ok()
-                    {
-                        stream.close(clock);
+                    if let Ok(mut stream) = Stream::new(socket, None) {
+                        if stream.write(reply.as_bytes(), clock).is_ok() {
+                            stream.close(clock);
+                        }
                     }
                     slots.refusals.fetch_sub(1, Ordering::SeqCst);
                 });

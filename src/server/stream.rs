@@ -114,19 +114,19 @@ impl Stream {
         loop {
             // Before the wait, and behind the last flight.
             while tls.wants_write() {
-                if ready(tls.send(&self.socket))?.is_none()
-                    && let Some(end) = wait(&self.socket, PollFlags::OUT, clock)?.end()
-                {
-                    return Ok(end);
+                if ready(tls.send(&self.socket))?.is_none() {
+                    if let Some(end) = wait(&self.socket, PollFlags::OUT, clock)?.end() {
+                        return Ok(end);
+                    }
                 }
             }
             if !tls.is_handshaking() {
                 return Ok(Received::Octets(0));
             }
-            if !tls.has_records()
-                && let Some(end) = wait(&self.socket, PollFlags::IN, clock)?.end()
-            {
-                return Ok(end);
+            if !tls.has_records() {
+                if let Some(end) = wait(&self.socket, PollFlags::IN, clock)?.end() {
+                    return Ok(end);
+                }
             }
             match ready(tls.receive(&self.socket, HANDSHAKE))? {
                 Some(false) => return Ok(Received::End),

@@ -97,9 +97,10 @@ impl Decoder {
                     self.state = State::Text;
                     // The usual line end, and a usual line behind it: most of
                     // a mail goes by here.
-                    while let Some([b'\r', b'\n', next, ..]) = input.get(at..)
-                        && !matches!(next, b'.' | b'\r' | b'\n')
-                    {
+                    while let Some([b'\r', b'\n', next, ..]) = input.get(at..) {
+                        if matches!(next, b'.' | b'\r' | b'\n') {
+                            break;
+                        }
                         at = line_end(input, at + 3);
                     }
                 }
@@ -259,10 +260,10 @@ mod tests {
                     None => break,
                 }
             }
-            if let Some(condemned) = &mut condemned
-                && condemned.ended(&mut input, 100)
-            {
-                return Some(consumed + chunk.len() - input.len());
+            if let Some(condemned) = &mut condemned {
+                if condemned.ended(&mut input, 100) {
+                    return Some(consumed + chunk.len() - input.len());
+                }
             }
             consumed += chunk.len();
         }

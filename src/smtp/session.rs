@@ -459,10 +459,10 @@ impl Session {
             Ok(forward_path) => forward_path,
             Err(reply) => return self.answer(reply),
         };
-        if let ForwardPath::Mailbox(mailbox) = &forward_path
-            && !self.policy.addresses.allow(mailbox)
-        {
-            return self.answer(reply::MAILBOX_553);
+        if let ForwardPath::Mailbox(mailbox) = &forward_path {
+            if !self.policy.addresses.allow(mailbox) {
+                return self.answer(reply::MAILBOX_553);
+            }
         }
         // RFC 5321 4.5.3.1.10
         if forward_paths.len() >= self.policy.limits.max_recipients {

@@ -4,14 +4,14 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::disk::{Disk, DraftFile};
@@ -171,13 +171,13 @@ fn lock(spool: &Path, hostname: &str) -> Result<File, OpenError> {
     let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(FILE_MODE))
         .map_err(|error| failed("open the lock", &path)(error.into()))?;
     let file = File::from(file);
-    match file.try_lock() {
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
+        Err(Errno::WOULDBLOCK) => Err(OpenError::InUse {
             spool: spool.to_owned(),
             hostname: hostname.to_owned(),
         }),
-        Err(TryLockError::Error(error)) => Err(failed("lock", &path)(error)),
+        Err(error) => Err(failed("lock", &path)(error.into())),
     }
 }
 

@@ -97,9 +97,10 @@ impl Memory {
     /// Octets arrive in one piece. Behind a hang-up they are drained.
     pub fn receive(&mut self, octets: &[u8]) {
         let mut input = octets;
-        while !self.closed
-            && let Some(step) = self.session.receive(&mut input)
-        {
+        while !self.closed {
+            let Some(step) = self.session.receive(&mut input) else {
+                break;
+            };
             self.perform(step);
         }
         assert!(
