@@ -104,12 +104,12 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if let Some(Memory::Mapped(map)) = self.memory.take()
-            && map.len() == LARGE
-        {
-            let mut free = free();
-            if free.len() < KEPT {
-                free.push(map);
+        if let Some(Memory::Mapped(map)) = self.memory.take() {
+            if map.len() == LARGE {
+                let mut free = free();
+                if free.len() < KEPT {
+                    free.push(map);
+                }
             }
         }
     }

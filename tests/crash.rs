@@ -10,13 +10,15 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fs, thread};
 
+use support::guard::Stop;
 use support::{DEADLINE, Server, content, id, plain_response, wait_for, wire};
 
 /// How often the server is killed.
 const ROUNDS: usize = 100;
+/// Mails in a round, whatever fails.
+const MAX_MAILS: usize = 5_000;
 /// Clients that send when it happens.
 const CLIENTS: usize = 4;
 
@@ -32,13 +34,14 @@ fn a_hundred_kills_lose_no_acknowledged_mail_and_leave_nothing_in_part() {
     fs::write(server.spool.join("tmp/note"), "x").unwrap();
     for round in 0..ROUNDS {
         let before = acknowledged.lock().unwrap().len();
-        let stop = AtomicBool::new(false);
+        let stop = Stop::after(MAX_MAILS);
         thread::scope(|scope| {
+            let _guard = stop.guard();
             for client in 0..CLIENTS {
                 let (address, acknowledged, stop) = (server.plain, &acknowledged, &stop);
                 scope.spawn(move || {
                     let mut number = 0;
-                    while !stop.load(Ordering::Relaxed) {
+                    while stop.one_more() {
                         number += 1;
                         let mail = mail(round, client, number);
                         if send(address, &mail, acknowledged).is_none() {
@@ -53,7 +56,7 @@ fn a_hundred_kills_lose_no_acknowledged_mail_and_leave_nothing_in_part() {
                 (count > round % 7).then_some(())
             });
             server.crash();
-            stop.store(true, Ordering::Relaxed);
+            stop.stop();
         });
         server.start_again();
         assert_eq!(server.names("tmp"), ["1@other.example.eml", "note"]);

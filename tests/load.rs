@@ -12,11 +12,15 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use support::guard::Stop;
 use support::{Builder, Client, DEADLINE, content, id, plain_response, wait_for, wire};
 
 #[test]
 fn sigterm_under_two_hundred_busy_sessions_loses_no_acknowledged_mail() {
     const SESSIONS: usize = 200;
+    /// Of all sessions together, whatever fails.
+    const MAX_MAILS: usize = 50_000;
+    let stop = Stop::after(MAX_MAILS);
     let mut server = Builder::new()
         .options(["--max-connections-per-ip", "300"])
         .start();
@@ -24,11 +28,12 @@ fn sigterm_under_two_hundred_busy_sessions_loses_no_acknowledged_mail() {
     let refused = AtomicUsize::new(0);
     let busy_sessions = AtomicUsize::new(0);
     thread::scope(|scope| {
+        let failed = stop.guard();
         for number in 0..SESSIONS {
             let (address, acknowledged, refused) = (server.plain, &acknowledged, &refused);
-            let busy_sessions = &busy_sessions;
+            let (busy_sessions, stop) = (&busy_sessions, &stop);
             scope.spawn(move || {
-                let last = busy(address, number, acknowledged, busy_sessions);
+                let last = busy(address, number, acknowledged, busy_sessions, stop);
                 assert_eq!(last, "421 ERROR: shutting down");
                 refused.fetch_add(1, Ordering::Relaxed);
             });
@@ -37,6 +42,8 @@ fn sigterm_under_two_hundred_busy_sessions_loses_no_acknowledged_mail() {
             (busy_sessions.load(Ordering::Relaxed) == SESSIONS).then_some(())
         });
         server.signal("TERM");
+        // From here on the server ends the sessions.
+        std::mem::forget(failed);
     });
     assert_eq!(refused.into_inner(), SESSIONS);
     assert_eq!(server.wait().code(), Some(0));
@@ -57,12 +64,14 @@ fn sigterm_under_two_hundred_busy_sessions_loses_no_acknowledged_mail() {
     assert!(server.names("tmp").is_empty());
 }
 
-/// Sends mail after mail until the server says something else; gives that.
+/// Sends mail after mail until the server answers something else, which is
+/// returned, or the load is stopped.
 fn busy(
     address: SocketAddr,
     number: usize,
     acknowledged: &Mutex<BTreeMap<String, Vec<u8>>>,
     busy_sessions: &AtomicUsize,
+    stop: &Stop,
 ) -> String {
     let socket = TcpStream::connect_timeout(&address, DEADLINE).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -70,6 +79,9 @@ fn busy(
     let hello = format!("EHLO busy.example\r\nAUTH PLAIN {}\r\n", plain_response());
     let mut wanted = hello.into_bytes();
     for count in 0.. {
+        if !stop.one_more() {
+            break;
+        }
         let mail = format!("session {number} mail {count}\r\n").repeat(20);
         wanted.extend_from_slice(b"MAIL FROM:<>\r\nRCPT TO:<123@test.example>\r\nDATA\r\n");
         wanted.extend_from_slice(&wire(mail.as_bytes()));
@@ -95,7 +107,7 @@ fn busy(
             }
         }
     }
-    String::new()
+    "stopped before the server ended the session".to_owned()
 }
 
 #[test]

@@ -10,7 +10,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use support::{Builder, Client, Server, wait_for};
+use support::{Builder, Client, Server, guard, wait_for};
 
 /// A small file system of its own, unmounted when it is dropped.
 struct Mount(PathBuf);
@@ -148,12 +148,12 @@ struct Tracer(Child);
 
 impl Tracer {
     fn attach(server: &Server, inject: &str) -> Option<Tracer> {
-        let tracer = Command::new("strace")
+        let mut tracer = Command::new("strace");
+        tracer
             .args(["-f", "-o", "/dev/null", "-e", inject, "-p"])
             .arg(server.pid().to_string())
-            .stderr(Stdio::null())
-            .spawn();
-        let mut tracer = Tracer(tracer.ok()?);
+            .stderr(Stdio::null());
+        let mut tracer = Tracer(guard::spawn(&mut tracer).ok()?);
         wait_for("the tracer", || {
             let ended = tracer.0.try_wait().unwrap().is_some();
             let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
@@ -169,8 +169,7 @@ impl Tracer {
 
 impl Drop for Tracer {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        guard::kill(&mut self.0);
     }
 }
 

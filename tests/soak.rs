@@ -14,11 +14,12 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
+use support::guard::{self, Stop};
 use support::{Builder, Client, DEADLINE, Server, content, plain_response, wait_for, wire};
 
 /// Mails after which a run without a duration ends.
@@ -32,7 +33,6 @@ const PACE: Duration = Duration::from_millis(50);
 const THREADS_AT_REST: usize = 5;
 
 /// What the clients have done.
-#[derive(Default)]
 struct Ledger {
     /// The id of each 250, and the mark of its mail.
     acknowledged: Mutex<HashMap<String, String>>,
@@ -40,16 +40,27 @@ struct Ledger {
     found: Mutex<HashMap<String, (String, usize)>>,
     number: AtomicUsize,
     bad: AtomicUsize,
-    stop: AtomicBool,
+    stop: Stop,
 }
 
 impl Ledger {
+    fn stopped_after(mails: usize) -> Ledger {
+        Ledger {
+            acknowledged: Mutex::default(),
+            found: Mutex::default(),
+            number: AtomicUsize::default(),
+            bad: AtomicUsize::default(),
+            stop: Stop::after(mails),
+        }
+    }
+
     fn goes_on(&self) -> bool {
-        !self.stop.load(Ordering::Relaxed)
+        self.stop.goes_on()
     }
 
     /// A mail like no other: its first line is its mark.
     fn mail(&self, size: usize) -> (String, Vec<u8>) {
+        self.stop.one_more();
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         let mark = format!("Subject: mail {number} of {size} lines");
         let mut mail = format!("{mark}\r\n\r\n").into_bytes();
@@ -76,8 +87,13 @@ fn good_and_bad_clients_together_lose_nothing_and_leave_nothing() {
         .options(["--max-connections-per-ip", "500", "--timeout", "10"])
         .options(["--login-timeout", "10", "--max-message-size", "200000"])
         .start();
-    let ledger = Ledger::default();
+    let longest = minutes.unwrap_or_default();
+    guard::limit(longest + guard::LIMIT);
+    // Four clients of each kind rest between mails: 320 mails a second at most.
+    let seconds = usize::try_from(longest.as_secs()).unwrap();
+    let ledger = Ledger::stopped_after(20 * MAILS + 400 * seconds);
     thread::scope(|scope| {
+        let _guard = ledger.stop.guard();
         let clients: [fn(&Server, &Ledger); 4] = [kept, one_mail_each, pipelined, kept_over_tls];
         for client in clients {
             for _ in 0..GOOD {
@@ -129,6 +145,7 @@ fn supervise(server: &Server, ledger: &Ledger, minutes: Option<Duration>) {
     };
     let mut last = 0;
     while !over() {
+        assert!(ledger.goes_on(), "more mails than there may be");
         thread::sleep(Duration::from_millis(50));
         if shown.elapsed() >= Duration::from_secs(10) {
             shown = Instant::now();
@@ -148,7 +165,7 @@ fn supervise(server: &Server, ledger: &Ledger, minutes: Option<Duration>) {
             );
         }
     }
-    ledger.stop.store(true, Ordering::Relaxed);
+    ledger.stop.stop();
     if let Some(first) = first {
         assert!(last < first + (16 << 20), "memory grows: {first} to {last}");
     }

@@ -278,12 +278,12 @@ impl Drop for Slot {
         if let Some(account) = self.account.take() {
             table.leave(&account);
         }
-        if let Some(prefix) = self.prefix
-            && let Some(count) = table.by_prefix.get_mut(&prefix)
-        {
-            *count -= 1;
-            if *count == 0 {
-                table.by_prefix.remove(&prefix);
+        if let Some(prefix) = self.prefix {
+            if let Some(count) = table.by_prefix.get_mut(&prefix) {
+                *count -= 1;
+                if *count == 0 {
+                    table.by_prefix.remove(&prefix);
+                }
             }
         }
         if table.total == 0 && self.slots.announce_idle.load(Ordering::SeqCst) {

@@ -11,7 +11,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 
-use super::{ACCOUNTS, DEADLINE, wait_for};
+use super::{ACCOUNTS, DEADLINE, guard, wait_for};
 
 /// Says how a server is to be started.
 pub struct Builder {
@@ -208,7 +208,7 @@ impl Server {
         } else {
             log.into()
         };
-        let mut child = self.command.stderr(stderr).spawn().unwrap();
+        let mut child = guard::spawn(self.command.stderr(stderr)).unwrap();
         let stdout = child.stdout.take().unwrap();
         self.child = Some(child);
         let (sender, lines) = mpsc::channel();
@@ -237,8 +237,7 @@ impl Server {
     /// Kills it as a power cut would.
     pub fn crash(&mut self) {
         if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
+            guard::kill(&mut child);
         }
     }
 
@@ -280,12 +279,7 @@ impl Server {
 
     /// Sends a signal by its name, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .arg(format!("-{name}"))
-            .arg(self.pid().to_string())
-            .status()
-            .unwrap();
-        assert!(status.success());
+        guard::signal(self.pid(), name);
     }
 
     /// Waits until it has ended.
@@ -355,14 +349,8 @@ pub fn content(mail: &[u8]) -> Vec<u8> {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            // A tracer that is killed leaves what it traces running.
-            let pid = child.id();
-            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-            for traced in children.unwrap_or_default().split_whitespace() {
-                let _ = Command::new("kill").args(["-9", traced]).status();
-            }
-            let _ = child.kill();
-            let _ = child.wait();
+            // The whole group: a killed tracer leaves what it traces running.
+            guard::kill(child);
         }
         if std::thread::panicking() {
             let log = self.log();
