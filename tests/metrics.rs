@@ -204,6 +204,28 @@ fn refused_connections_are_counted_by_limit() {
 }
 
 #[test]
+fn a_connection_over_the_maximum_of_its_account_is_counted_as_refused() {
+    let builder = builder(&[]);
+    let accounts = ACCOUNTS.lines().fold(String::new(), |accounts, line| {
+        match line.starts_with("peer1:") {
+            true => format!("{accounts}{line}:127.0.0.0/8:max=1\n"),
+            false => format!("{accounts}{line}\n"),
+        }
+    });
+    fs::write(builder.path().join("accounts"), accounts).unwrap();
+    let mut server = builder.start();
+    let first = Client::logged_in(&server, false);
+    let mut second = Client::greeted(&server, false);
+    second.command("EHLO client.example", 250);
+    let response = STANDARD.encode(format!("\0{SYSTEM_ID}\0{KEY}"));
+    second.command(&format!("AUTH PLAIN {response}"), 421);
+    drop(first);
+    let metrics = stop(&mut server);
+    let refused = metrics.family("mm4d_connections_refused_total", "limit");
+    assert_eq!(refused["max-of-the-account"], 1);
+}
+
+#[test]
 fn the_file_is_readable_for_others_as_far_as_the_umask_permits() {
     for (umask, mode) in [("022", 0o644), ("027", 0o640), ("000", 0o644)] {
         let script = format!("umask {umask}; exec \"$0\" \"$@\"");

@@ -202,6 +202,7 @@ impl<'s> Connection<'s> {
         }
         let known = self.shared.accounts().is_known(self.peer.ip());
         if let Err(refusal) = self.slot.identify(self.peer.ip(), known) {
+            self.shared.metrics.refused(refusal.limit);
             if refusal.log {
                 log::refused(self.peer.ip(), refusal.limit);
             }
@@ -483,6 +484,7 @@ impl<'s> Connection<'s> {
     fn log_in(&mut self, system_id: &SystemId, accounts: &Accounts) -> ControlFlow<Why> {
         let max = accounts.max_connections(system_id);
         if !self.slot.log_in(system_id, max) {
+            self.shared.metrics.refused("max-of-the-account");
             log::refused(self.peer.ip(), "max of the account");
             return self.hang_up(&reply::TOO_MANY_CONNECTIONS_421);
         }

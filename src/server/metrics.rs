@@ -113,7 +113,12 @@ impl Metrics {
             "Connections that were refused, by the limit that they exceeded",
             "limit",
         );
-        for limit in ["max-connections", "max-connections-per-ip"] {
+        for limit in [
+            "max-connections",
+            "max-connections-of-strangers",
+            "max-connections-per-ip",
+            "max-of-the-account",
+        ] {
             refused.with(limit);
         }
         let logins = Family::register(&mut registry, "logins", "Logins, by result", "result");
