@@ -122,6 +122,32 @@ pub fn cannot_remove(folder: &str, name: &str, error: &io::Error) {
     warn!(target: MM4D, "cannot remove file={folder}/{name} error={}", Quoted(&error.to_string()));
 }
 
+/// Drafts of other servers that nobody writes any more.
+pub fn stale_drafts(files: u64, bytes: u64, tmp: &std::path::Path) {
+    let tmp = tmp.display();
+    warn!(target: MM4D, "stale drafts of other servers files={files} bytes={bytes} remove=\"find {tmp} -name '*.eml' -mtime +1 -delete\"");
+}
+
+/// A file in tmp/ that must not be removed: see `spool::disk::Leftover`.
+pub fn leftover_is_message(name: &str) {
+    warn!(target: MM4D, "not removed, the file system counts one link for tmp/ and new/, run fsck file={name}");
+}
+
+/// Somebody had removed the lock's file.
+pub fn lock_taken_again(hostname: &str) {
+    warn!(target: MM4D, "spool lock was removed, taken again file=.{hostname}.lock");
+}
+
+/// The spool takes no mail from now on.
+pub fn spool_unavailable(error: &dyn fmt::Display) {
+    error!(target: MM4D, "spool unavailable error={}", Quoted(&error.to_string()));
+}
+
+/// The spool takes mail again.
+pub fn spool_available() {
+    info!(target: MM4D, "spool available again");
+}
+
 /// The spool's free space has crossed what the open transactions may need.
 pub fn space(low: bool, free: u64, needed: u64) {
     if low {

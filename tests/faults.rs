@@ -17,9 +17,11 @@ use mm4d::server::shared::{Clocks, Shared};
 use mm4d::server::slots::Slots;
 use mm4d::smtp::mailbox::{forward_path, reverse_path};
 use mm4d::smtp::{Addresses, Envelope, Limits, Policy, SystemId};
+use mm4d::spool::disk::Disk;
+use mm4d::spool::leftovers::remove_leftovers;
 use mm4d::spool::trace::Origin;
 use mm4d::spool::{Committed, Reserve, Spool, SpoolError};
-use support::disk::{Fault, FaultyDisk};
+use support::disk::{Fault, FaultyDisk, Kept};
 use support::{ACCOUNTS, Client, content, plain_response};
 
 const NO_RESERVE: Reserve = Reserve {
@@ -43,7 +45,7 @@ fn deliver(spool: &Arc<Spool>, mail: &[u8]) -> Result<Committed, SpoolError> {
     };
     let mut draft = spool.open(&envelope(), origin)?;
     for piece in mail.chunks(20_000) {
-        draft.write(piece)?;
+        draft = draft.write(piece)?;
     }
     draft.commit()
 }
@@ -161,6 +163,89 @@ fn a_failed_directory_sync_takes_the_name_back() {
     assert!(run(&disk, &mail).is_empty());
     assert!(disk.new_now().is_empty(), "{:?}", disk.calls());
     assert!(disk.tmp().is_empty());
+}
+
+/// Every way in which a crash without a journal may keep names.
+fn crashes() -> impl Iterator<Item = (Kept, Kept)> {
+    const KEPT: [Kept; 3] = [Kept::Synced, Kept::Current, Kept::Both];
+    KEPT.into_iter().flat_map(|tmp| KEPT.map(|new| (tmp, new)))
+}
+
+#[test]
+fn a_start_after_a_crash_without_a_journal_destroys_no_acknowledged_mail() {
+    let disk = FaultyDisk::without_journal();
+    let mails = mails(3);
+    // The names of drafts may reach the device at any time.
+    let acknowledged = run(&disk, &mails);
+    assert_eq!(acknowledged.len(), mails.len());
+    let names: Vec<String> = acknowledged.iter().map(|(name, _)| name.clone()).collect();
+    let files = disk.files();
+    for (tmp, new) in crashes() {
+        // Whether or not a consumer had moved the mails before the crash.
+        for consumed in [&names[..1], &names[..], &[]] {
+            let after = disk.after_crash(tmp, new, consumed);
+            assert!(remove_leftovers(&after, "test.example").unwrap());
+            for (name, mail) in &acknowledged {
+                let what = format!("{tmp:?} {new:?} {consumed:?} {name}");
+                assert!(after.is_whole(files[name]), "{what} is destroyed");
+                if !consumed.contains(name) {
+                    assert!(content(&after.new_now()[name]) == *mail, "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_leftover_that_is_also_a_message_is_kept() {
+    let disk = FaultyDisk::without_journal();
+    let name = "1@test.example.eml";
+    disk.create(name).unwrap();
+    disk.sync_tmp().unwrap();
+    disk.publish(name).unwrap();
+    disk.sync_new().unwrap();
+    let file = disk.files()[name];
+    let after = disk.after_crash(Kept::Synced, Kept::Synced, &[]);
+    assert_eq!(after.tmp(), [name]);
+    assert!(remove_leftovers(&after, "test.example").unwrap());
+    assert!(after.is_whole(file), "{:?}", after.calls());
+}
+
+#[test]
+fn any_single_fault_without_a_journal_is_survived_or_refused() {
+    let mail = mails(1);
+    for number in 1.. {
+        let disk = FaultyDisk::without_journal();
+        disk.break_call(Fault::Once(number));
+        let acknowledged = run(&disk, &mail);
+        let what = format!("{number} {:?}", disk.calls());
+        check(&disk, &acknowledged, &mail, &what);
+        let files = disk.files();
+        for (tmp, new) in crashes() {
+            let after = disk.after_crash(tmp, new, &[]);
+            assert!(remove_leftovers(&after, "test.example").unwrap());
+            for (name, mail) in &acknowledged {
+                assert!(after.is_whole(files[name]), "{what} {tmp:?} {new:?}");
+                assert!(content(&after.new_now()[name]) == *mail, "{what}");
+            }
+        }
+        if disk.calls().len() < number {
+            assert_eq!(acknowledged.len(), 1, "{what}");
+            return;
+        }
+        assert!(number < 1000, "no end of calls");
+    }
+}
+
+#[test]
+fn nothing_is_acknowledged_in_a_directory_that_is_no_longer_new() {
+    let disk = FaultyDisk::default();
+    disk.move_new(true);
+    let mail = mails(2);
+    assert!(run(&disk, &mail).is_empty());
+    assert!(disk.new_now().is_empty() && disk.tmp().is_empty());
+    disk.move_new(false);
+    assert_eq!(run(&disk, &mail).len(), 2);
 }
 
 /// A real connection, over TCP, to a spool on `disk`.

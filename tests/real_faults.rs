@@ -202,13 +202,22 @@ fn a_system_call_that_fails_once_refuses_one_mail_and_no_other() {
                 "strace is missing or may not trace",
             );
         }
-        // A spool that exists is proved with one call of each.
-        let mut made = Builder::new().start();
+        // The probe of a spool that exists makes one call of each. On tmpfs, as
+        // on a journal, a batch costs one fsync; elsewhere it costs two.
+        let dir = tempfile::tempdir().unwrap();
+        let Some(_mount) = Mount::new(dir.path(), "8m") else {
+            return skipped("a_system_call_that_fails_once", "may not mount a tmpfs");
+        };
+        let mut made = Builder::new()
+            .spool(&dir.path().join("spool"))
+            .options(["--min-free", "0"])
+            .start();
         made.crash();
         // Calls are counted in each thread: the second mail's is broken.
         let inject = format!("inject={call}:error=EIO:when=2");
         let server = Builder::new()
             .spool(&made.spool)
+            .options(["--min-free", "0"])
             .wrapper(["strace", "-f", "-o", "/dev/null", "-e", &inject])
             .start();
         let mut client = Client::logged_in(&server, false);
@@ -220,4 +229,126 @@ fn a_system_call_that_fails_once_refuses_one_mail_and_no_other() {
         assert_eq!(server.names("new"), names, "{call}");
         server.wait_for_log("spool failed");
     }
+}
+
+#[test]
+fn a_file_system_without_renameat2_and_a_lock_that_must_be_writable_are_enough() {
+    let inject = [
+        "-e",
+        "inject=renameat2:error=EINVAL",
+        "-e",
+        "inject=flock:error=EBADF:when=1",
+    ];
+    let probe = Command::new("strace")
+        .args(["-o", "/dev/null", "true"])
+        .status();
+    if !probe.is_ok_and(|status| status.success()) {
+        return skipped("a_file_system_without_renameat2", "strace is missing");
+    }
+    let server = Builder::new()
+        .wrapper(
+            ["strace", "-f", "-o", "/dev/null"]
+                .into_iter()
+                .chain(inject),
+        )
+        .start();
+    let mut client = Client::logged_in(&server, false);
+    let ids = [b"one\r\n", b"two\r\n"].map(|content| client.deliver(content));
+    assert_eq!(server.names("tmp"), [""; 0]);
+    assert_eq!(server.names("new"), ids.map(|id| format!("{id}.eml")));
+    let (code, text) = Builder::new().spool(&server.spool).fail();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("in use"), "{text}");
+}
+
+#[test]
+fn a_second_server_does_not_delete_live_drafts_when_the_lock_was_removed() {
+    let server = Server::start();
+    let mut client = Client::logged_in(&server, false);
+    client.command("MAIL FROM:<>", 250);
+    client.command("RCPT TO:<123@test.example>", 250);
+    client.command("DATA", 354);
+    let drafts = server.names("tmp");
+    assert_eq!(drafts.len(), 1);
+    // A draft that nobody writes any more.
+    std::fs::write(server.spool.join("tmp/z@test.example.eml"), "x").unwrap();
+    std::fs::remove_file(server.spool.join(".test.example.lock")).unwrap();
+    let (code, text) = Builder::new().spool(&server.spool).fail();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("in use"), "{text}");
+    assert!(server.names("tmp").contains(&drafts[0]));
+    client.send(b"live\r\n.\r\n");
+    let id = support::id(&client.expect(250));
+    assert_eq!(server.content(&id), b"live\r\n");
+    server.wait_for_log("spool lock was removed, taken again");
+    let (code, text) = Builder::new().spool(&server.spool).fail();
+    assert_eq!(code, Some(1), "{text}");
+}
+
+#[test]
+fn new_moved_away_refuses_mail_until_it_is_back_or_another_one_is_there() {
+    let server = Server::start();
+    let (new, away) = (server.spool.join("new"), server.spool.join("away"));
+    let mut client = Client::logged_in(&server, false);
+    client.deliver(b"before\r\n");
+    std::fs::rename(&new, &away).unwrap();
+    refused(&mut client, b"while\r\n");
+    assert_eq!(support::names(&away).len(), 1);
+    assert_eq!(server.names("tmp"), [""; 0]);
+    server.wait_for_log("spool unavailable");
+    let mut refused_client = Client::plain(server.plain);
+    assert_eq!(refused_client.expect(421), "421 ERROR: spool unavailable");
+    refused_client.expect_close();
+    std::fs::rename(&away, &new).unwrap();
+    client.deliver(b"back\r\n");
+    server.wait_for_log("spool available again");
+    Client::logged_in(&server, false);
+    assert_eq!(server.names("new").len(), 2);
+
+    std::fs::rename(&new, &away).unwrap();
+    std::fs::create_dir(&new).unwrap();
+    refused(&mut client, b"into another directory\r\n");
+    // The probe that follows opens the new one.
+    let id = wait_for("the new directory", || {
+        client.command("MAIL FROM:<>", 250);
+        client.command("RCPT TO:<123@test.example>", 250);
+        client.command("DATA", 354);
+        client.send(b"after\r\n.\r\n");
+        let reply = client.reply();
+        reply.starts_with("250 ").then(|| support::id(&reply))
+    });
+    assert_eq!(server.content(&id), b"after\r\n");
+    assert_eq!(support::names(&away).len(), 2);
+}
+
+/// Runs a flock(1) as a member of the group that may read the spool.
+fn group_reader(server: &Server) -> Child {
+    Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "0", "--clear-groups"])
+        .args(["flock", "--shared"])
+        .arg(server.spool.join(".test.example.lock"))
+        .args(["sleep", "20"])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn a_reader_of_the_group_cannot_lock_the_server_out() {
+    if Command::new("setpriv").arg("--version").output().is_err()
+        || !rustix::process::geteuid().is_root()
+    {
+        return skipped("a_reader_of_the_group", "needs root and setpriv");
+    }
+    let mut server = Server::start();
+    server.crash();
+    // The way to the lock is open; only its own mode is in the way.
+    for path in [server.dir.path(), server.spool.as_path()] {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut reader = group_reader(&server);
+    let ended = wait_for("the reader to be refused", || reader.try_wait().unwrap());
+    assert!(!ended.success());
+    server.start_again();
 }

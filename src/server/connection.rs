@@ -581,7 +581,7 @@ impl<'s> Connection<'s> {
     }
 
     fn write(&mut self, content: &[u8]) {
-        let Some((draft, _)) = &mut self.draft else {
+        let Some((draft, sent)) = self.draft.take() else {
             return;
         };
         let reserved = self
@@ -590,7 +590,10 @@ impl<'s> Connection<'s> {
             .is_none_or(|reservation| reservation.receive(content.len() as u64));
         if reserved {
             match draft.write(content) {
-                Ok(()) => return,
+                Ok(draft) => {
+                    self.draft = Some((draft, sent));
+                    return;
+                }
                 Err(error) => log::spool_failed(self.peer, &error),
             }
         }

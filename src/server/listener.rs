@@ -141,6 +141,10 @@ impl Listener {
             self.refuse(socket, reply::SHUTTING_DOWN_421, shared, slots);
             return Ok(());
         }
+        if !shared.spool.is_available() {
+            self.refuse(socket, reply::SPOOL_UNAVAILABLE_421, shared, slots);
+            return Ok(());
+        }
         let proxied = self
             .proxy_from
             .iter()

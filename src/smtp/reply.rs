@@ -70,6 +70,8 @@ replies! {
     TIMEOUT_421 = "421 ERROR: timeout";
     /// A limit on connections is reached.
     TOO_MANY_CONNECTIONS_421 = "421 ERROR: too many connections";
+    /// The spool takes no messages at this time.
+    SPOOL_UNAVAILABLE_421 = "421 ERROR: spool unavailable";
     /// The third refused login.
     TOO_MANY_AUTH_FAILURES_421 = "421 ERROR: too many authentication failures";
     /// The twentieth error.

@@ -1,9 +1,13 @@
 //! The ids of messages: `YYYYMMDDTHHMMSS.uuuuuuZ-P-N@NAME`, written and parsed.
 //!
-//! Ids are strictly increasing, as text, within a process. They are unique
-//! across restarts by the time and the process id, and across servers by their
-//! names. When the clock steps back, the time of the ids stays until the clock
-//! has caught up.
+//! Ids are strictly increasing, as text, within a process; when the clock steps
+//! back, their time stays until the clock has caught up. Across servers they are
+//! unique by their names. Across restarts they are unique by time and process
+//! id, and where both repeat (the only process of a container, whose clock was
+//! set back) by a counter that begins at a random number: two ids are the same
+//! only if two processes accept a message in the same microsecond of the
+//! repeated time with the same one of 1,000,000 counts. Even then no file is
+//! replaced: see [`Disk::publish`](super::disk::Disk::publish).
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -154,10 +158,21 @@ fn parse_digits(text: &str) -> Option<u64> {
 
 /// Gives each message its id.
 #[derive(Debug)]
-pub struct IdSource {
+pub(crate) struct IdSource {
     hostname: String,
     process: u32,
     last: Mutex<Last>,
+}
+
+/// A count that another process would have to guess.
+pub(crate) fn random_count() -> u32 {
+    let mut random = [0; 4];
+    // Never empty: the kernel's pool is ready long before a server starts.
+    let read = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
+    match read {
+        Ok(4) => u32::from_ne_bytes(random) % (LAST_COUNT + 1),
+        _ => Timestamp::now().subsec_nanosecond().unsigned_abs() % (LAST_COUNT + 1),
+    }
 }
 
 /// Time and counter of the last id.
@@ -185,20 +200,21 @@ impl Last {
 }
 
 impl IdSource {
-    /// Ids of the server `hostname`, made by the process `process`.
-    pub fn new(hostname: &str, process: u32) -> IdSource {
+    /// Ids of the server `hostname`, made by the process `process`, which counts
+    /// on from `count`.
+    pub(crate) fn new(hostname: &str, process: u32, count: u32) -> IdSource {
         IdSource {
             hostname: hostname.to_owned(),
             process,
             last: Mutex::new(Last {
                 microseconds: 0,
-                count: 0,
+                count,
             }),
         }
     }
 
     /// The id of a message whose DATA is accepted at `now`.
-    pub fn next(&self, now: Timestamp) -> MessageId {
+    pub(crate) fn next(&self, now: Timestamp) -> MessageId {
         let next = {
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             *last = last.next(now.as_microsecond());
@@ -219,7 +235,7 @@ mod tests {
 
     #[test]
     fn an_id_has_the_time_the_process_and_the_server() {
-        let ids = IdSource::new("mms-1.example_net", 4711);
+        let ids = IdSource::new("mms-1.example_net", 4711, 0);
         let id = ids.next("2026-11-21T20:05:52.000123Z".parse().unwrap());
         assert_eq!(
             id.as_str(),
@@ -290,12 +306,24 @@ mod tests {
 
     #[test]
     fn ids_increase_while_the_clock_steps_back() {
-        let ids = IdSource::new("a", 1);
+        let ids = IdSource::new("a", 1, 0);
         let now = 1_800_000_000_000_000;
         let found: Vec<_> = [now, now, now - 3_600_000_000, now - 1, now + 1]
             .map(|microseconds| ids.next(at(microseconds)))
             .into();
         assert!(found.is_sorted_by(|a, b| a < b), "{found:?}");
+    }
+
+    #[test]
+    fn two_lives_of_one_process_id_that_see_the_same_time_make_different_ids() {
+        let now = at(1_800_000_000_000_000);
+        let mut first: Vec<_> = (0..20)
+            .map(|_| IdSource::new("a", 1, random_count()).next(now))
+            .collect();
+        first.sort();
+        first.dedup();
+        // Two of 20 are equal once in 5,000 runs, three of them hardly ever.
+        assert!(first.len() >= 19, "{first:?}");
     }
 
     #[test]

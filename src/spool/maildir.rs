@@ -1,137 +1,234 @@
-//! Takes a directory into use as the spool: makes what is missing, locks it,
-//! removes what this server left in tmp/, and proves that it takes a file, a
-//! sync and a rename before the first client is told so.
+//! A directory in use as the spool: creates what is missing, locks it, removes
+//! what this server left in tmp/, and checks that it accepts a file, a sync and
+//! a rename before the first client is served.
+//!
+//! tmp/ and new/ are held open. Before each 250 the spool asks whether the open
+//! new/ is still the one at DIR/new ([`Disk::check_in_place`]), and after a
+//! failure it opens both again ([`Disk::probe`]).
+//!
+//! Each draft is locked with fcntl(2) while it is open. Only who may write the
+//! file can lock it for writing, so a draft that is locked in this way belongs
+//! to a live server, whatever happened to the spool's own lock.
 
-use std::ffi::OsStr;
-use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::disk::{Disk, DraftFile};
+use super::disk::{Disk, DraftFile, Leftover};
+use super::error::OpenError;
+use super::leftovers::{remove_leftovers, report_foreign};
+use super::lock::Lock;
+use super::{SpoolError, journal, probe};
+use crate::log;
 
 /// Mode of directories, less the umask.
 const DIRECTORY_MODE: u32 = 0o750;
-/// Mode of messages and of the lock file, less the umask.
-const FILE_MODE: u32 = 0o640;
+/// Mode of messages, less the umask.
+pub(crate) const FILE_MODE: u32 = 0o640;
 
-/// A spool that this process owns, as far as servers of its name go; tmp/ and
-/// new/ are held open.
+/// A spool that this process owns, as far as servers of its name are concerned.
 #[derive(Debug)]
 pub struct Maildir {
-    tmp: OwnedFd,
-    new: OwnedFd,
-    /// Held as long as the process lives; the kernel lets go of it.
-    _lock: File,
+    root: PathBuf,
+    hostname: String,
+    directories: RwLock<Arc<Directories>>,
+    /// Held as long as the process lives; the kernel releases it.
+    lock: Mutex<Lock>,
 }
 
-/// Why a directory cannot be the spool.
+/// tmp/ and new/, open.
 #[derive(Debug)]
-pub enum OpenError {
-    /// Another server of this name has it.
-    InUse {
-        /// The spool.
-        spool: PathBuf,
-        /// The name that both have.
-        hostname: String,
-    },
-    /// A step failed.
-    Failed {
-        /// What was tried.
-        doing: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why it failed.
-        error: io::Error,
-    },
+pub(crate) struct Directories {
+    pub(crate) tmp: File,
+    pub(crate) new: File,
+    /// Device and inode of new/.
+    identity: (u64, u64),
+    renames_are_atomic: bool,
 }
 
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            OpenError::InUse { spool, hostname } => write!(
-                f,
-                "the spool {} is in use by another mm4d with --hostname {hostname}; \
-                 stop that one, or give this one another --spool or --hostname",
-                spool.display()
-            ),
-            OpenError::Failed { doing, path, error } => write!(
-                f,
-                "the spool does not work: cannot {doing} {}: {error}; \
-                 mend that or give another --spool",
-                path.display()
-            ),
-        }
+impl Directories {
+    fn open(root: &Path) -> io::Result<Directories> {
+        let open = |name| {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::open(root.join(name), flags, Mode::empty()).map(File::from)
+        };
+        let (tmp, new) = (open("tmp")?, open("new")?);
+        Ok(Directories {
+            identity: identity(&new.metadata()?),
+            renames_are_atomic: journal::renames_are_atomic(&tmp),
+            tmp,
+            new,
+        })
     }
 }
 
-impl std::error::Error for OpenError {}
+fn identity(metadata: &fs::Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
 
 impl Maildir {
     /// Takes `spool` into use by the server `hostname`.
+    ///
+    /// # Errors
+    ///
+    /// If another server of that name uses it, or it cannot be written.
     pub fn open(spool: &Path, hostname: &str) -> Result<Maildir, OpenError> {
-        for directory in [
-            spool.to_owned(),
-            spool.join("tmp"),
-            spool.join("new"),
-            spool.join("cur"),
-        ] {
-            make(&directory).map_err(failed("make", &directory))?;
-        }
-        let lock = lock(spool, hostname)?;
-        let open = |name| {
-            let path = spool.join(name);
-            open_directory(&path).map_err(failed("open", &path))
+        let failed = |error| OpenError::Failed {
+            spool: spool.to_owned(),
+            error,
         };
-        let (tmp, new) = (open("tmp")?, open("new")?);
-        remove_leftovers(&spool.join("tmp"), hostname)?;
-        prove(spool, hostname)?;
-        Ok(Maildir {
-            tmp,
-            new,
-            _lock: lock,
-        })
+        let in_use = || OpenError::InUse {
+            spool: spool.to_owned(),
+            hostname: hostname.to_owned(),
+        };
+        let at = |doing| move |error| failed(SpoolError::new(doing, error));
+        create(spool).map_err(at("create it"))?;
+        for name in ["tmp", "new", "cur"] {
+            create(&spool.join(name)).map_err(at("create tmp/, new/ and cur/"))?;
+        }
+        let lock = Lock::take(&spool.join(format!(".{hostname}.lock")))
+            .map_err(at("lock it"))?
+            .ok_or_else(in_use)?;
+        let directories = Directories::open(spool).map_err(at("open tmp/ and new/"))?;
+        let maildir = Maildir {
+            root: spool.to_owned(),
+            hostname: hostname.to_owned(),
+            directories: RwLock::new(Arc::new(directories)),
+            lock: Mutex::new(lock),
+        };
+        if !remove_leftovers(&maildir, hostname).map_err(at("list tmp/"))? {
+            return Err(in_use());
+        }
+        report_foreign(&spool.join("tmp"), hostname);
+        probe::probe(&maildir.directories(), hostname).map_err(failed)?;
+        Ok(maildir)
+    }
+
+    fn directories(&self) -> Arc<Directories> {
+        let directories = self.directories.read();
+        Arc::clone(&directories.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes sure that this is still the server that has the lock.
+    fn keep_lock(&self) -> io::Result<()> {
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if lock.keep()? {
+            log::lock_taken_again(&self.hostname);
+        }
+        Ok(())
     }
 }
 
 impl Disk for Maildir {
     fn create(&self, name: &str) -> io::Result<Box<dyn DraftFile>> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.tmp, name, flags, Mode::from_raw_mode(FILE_MODE))?;
+        let mode = Mode::from_raw_mode(FILE_MODE);
+        let file = rustix::fs::openat(&self.directories().tmp, name, flags, mode)?;
+        // Where locks do not work, the spool's own lock must do.
+        let _ = rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive);
         Ok(Box::new(File::from(file)))
     }
 
     fn remove_draft(&self, name: &str) -> io::Result<()> {
-        Ok(rustix::fs::unlinkat(&self.tmp, name, AtFlags::empty())?)
+        let tmp = &self.directories().tmp;
+        Ok(rustix::fs::unlinkat(tmp, name, AtFlags::empty())?)
     }
 
     fn publish(&self, name: &str) -> io::Result<()> {
-        let flags = RenameFlags::NOREPLACE;
-        match rustix::fs::renameat_with(&self.tmp, name, &self.new, name, flags) {
-            // A file system without the flag; ids are unique all the same.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                Ok(rustix::fs::renameat(&self.tmp, name, &self.new, name)?)
-            }
-            result => Ok(result?),
-        }
-    }
-
-    fn sync_new(&self) -> io::Result<()> {
-        Ok(rustix::fs::fsync(&self.new)?)
+        let directories = self.directories();
+        move_to(&directories.tmp, name, &directories.new, name)
     }
 
     fn unpublish(&self, name: &str) -> io::Result<()> {
-        Ok(rustix::fs::unlinkat(&self.new, name, AtFlags::empty())?)
+        let new = &self.directories().new;
+        Ok(rustix::fs::unlinkat(new, name, AtFlags::empty())?)
+    }
+
+    fn sync_new(&self) -> io::Result<()> {
+        self.directories().new.sync_all()
+    }
+
+    fn sync_tmp(&self) -> io::Result<()> {
+        self.directories().tmp.sync_all()
+    }
+
+    fn renames_are_atomic(&self) -> bool {
+        self.directories().renames_are_atomic
+    }
+
+    fn check_in_place(&self) -> io::Result<()> {
+        let there = fs::metadata(self.root.join("new"))?;
+        if identity(&there) != self.directories().identity {
+            return Err(io::Error::other("another directory has taken its place"));
+        }
+        self.keep_lock()
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        let directories = self.directories();
+        probe::check_writable(&directories.tmp)?;
+        probe::check_writable(&directories.new)
+    }
+
+    fn probe(&self) -> Result<(), SpoolError> {
+        self.keep_lock().map_err(SpoolError::at("lock it"))?;
+        let mut found =
+            Directories::open(&self.root).map_err(SpoolError::at("open tmp/ and new/"))?;
+        probe::probe_again(&found, &self.hostname)?;
+        let before = self.directories();
+        if found.identity.0 == before.identity.0 {
+            // In the sandbox the file system cannot be asked again.
+            found.renames_are_atomic = before.renames_are_atomic;
+        }
+        let mut directories = self
+            .directories
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *directories = Arc::new(found);
+        Ok(())
+    }
+
+    fn drafts(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.root.join("tmp"))? {
+            let entry = entry?;
+            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if !is_directory {
+                names.extend(entry.file_name().into_string());
+            }
+        }
+        Ok(names)
+    }
+
+    fn leftover(&self, name: &str) -> io::Result<Leftover> {
+        let directories = self.directories();
+        // Whatever has that name: a FIFO does not block, a link is not followed.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&directories.tmp, name, flags, Mode::empty())?;
+        let file = File::from(file);
+        let locked = rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockShared);
+        // POSIX has either of the two (fcntl). After any other error locks do
+        // not work here, and the spool's own lock must do.
+        if let Err(Errno::AGAIN | Errno::ACCESS) = locked {
+            return Ok(Leftover::Live);
+        }
+        let draft = file.metadata()?;
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let message = rustix::fs::statat(&directories.new, name, flags);
+        let is_message = message.is_ok_and(|message| same_file(&message, &draft));
+        if is_message && draft.nlink() < 2 {
+            return Ok(Leftover::Message);
+        }
+        Ok(Leftover::Dead)
     }
 
     fn free(&self) -> io::Result<u64> {
-        let stat = rustix::fs::fstatvfs(&self.tmp)?;
+        let stat = rustix::fs::fstatvfs(&self.directories().tmp)?;
         if stat.f_blocks == 0 {
             // Some network file systems do not say.
             return Ok(u64::MAX);
@@ -140,13 +237,55 @@ impl Disk for Maildir {
     }
 }
 
-fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
-    let path = path.to_owned();
-    move |error| OpenError::Failed { doing, path, error }
+/// The types of a `Stat` differ between systems.
+#[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
+fn same_file(stat: &rustix::fs::Stat, metadata: &fs::Metadata) -> bool {
+    (stat.st_dev as u64, stat.st_ino as u64) == identity(metadata)
 }
 
-/// Makes a directory and what lies above it, each durable in its parent.
-fn make(directory: &Path) -> io::Result<()> {
+/// Renames a file, never over another one.
+pub(crate) fn move_to(from: &File, name: &str, to: &File, new_name: &str) -> io::Result<()> {
+    match rustix::fs::renameat_with(from, name, to, new_name, RenameFlags::NOREPLACE) {
+        // NFS and some others do not have the flag.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            link_and_unlink(from, name, to, new_name)
+        }
+        result => Ok(result?),
+    }
+}
+
+/// As [`move_to`] with calls that every file system with links has: link(2)
+/// never replaces a file either.
+fn link_and_unlink(from: &File, name: &str, to: &File, new_name: &str) -> io::Result<()> {
+    match rustix::fs::linkat(from, name, to, new_name, AtFlags::empty()) {
+        Ok(()) => {}
+        // NFS may have linked it, lost the reply, and been asked again.
+        Err(Errno::EXIST) if are_one_file(from, name, to, new_name) => {}
+        Err(error) => return Err(error.into()),
+    }
+    match rustix::fs::unlinkat(from, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => {
+            // Two counted links: a later start can remove this one.
+            log::cannot_remove("tmp", name, &error.into());
+            Ok(())
+        }
+    }
+}
+
+fn are_one_file(from: &File, name: &str, to: &File, new_name: &str) -> bool {
+    let stat = |directory: &File, name: &str| {
+        rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+            .map(|stat| (stat.st_dev, stat.st_ino))
+    };
+    match (stat(from, name), stat(to, new_name)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
+
+/// Creates a directory and what is missing above it, each synced in its parent.
+fn create(directory: &Path) -> io::Result<()> {
     if directory.is_dir() {
         return Ok(());
     }
@@ -155,7 +294,7 @@ fn make(directory: &Path) -> io::Result<()> {
         Some(parent) => parent,
         None => Path::new("/"),
     };
-    make(parent)?;
+    create(parent)?;
     match DirBuilder::new().mode(DIRECTORY_MODE).create(directory) {
         // Another server may have been faster.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
@@ -164,86 +303,23 @@ fn make(directory: &Path) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
-fn lock(spool: &Path, hostname: &str) -> Result<File, OpenError> {
-    let path = spool.join(format!(".{hostname}.lock"));
-    // Not for writing: a file system can be remounted under it.
-    let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::CLOEXEC;
-    let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(FILE_MODE))
-        .map_err(|error| failed("open the lock", &path)(error.into()))?;
-    let file = File::from(file);
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => Err(OpenError::InUse {
-            spool: spool.to_owned(),
-            hostname: hostname.to_owned(),
-        }),
-        Err(error) => Err(failed("lock", &path)(error.into())),
-    }
-}
-
-fn open_directory(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?)
-}
-
-/// Drafts of a process that ended before it could remove them.
-fn remove_leftovers(tmp: &Path, hostname: &str) -> Result<(), OpenError> {
-    let ending = format!("@{hostname}.eml");
-    for entry in fs::read_dir(tmp).map_err(failed("list", tmp))? {
-        let entry = entry.map_err(failed("list", tmp))?;
-        let ours = ends_with(&entry.file_name(), &ending);
-        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if ours && !is_directory {
-            let path = entry.path();
-            fs::remove_file(&path).map_err(failed("remove the old draft", &path))?;
-        }
-    }
-    Ok(())
-}
-
-fn ends_with(name: &OsStr, ending: &str) -> bool {
-    name.as_bytes().ends_with(ending.as_bytes())
-}
-
-/// What a mail needs, done once with a file that no consumer looks at: its name
-/// in new/ begins with a dot, which a Maildir reader passes over.
-fn prove(spool: &Path, hostname: &str) -> Result<(), OpenError> {
-    let draft = spool.join("tmp").join(format!(".probe@{hostname}.eml"));
-    let message = spool.join("new").join(format!(".probe@{hostname}.eml"));
-    // One that a power cut left behind.
-    let _ = fs::remove_file(&message);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(FILE_MODE)
-        .open(&draft)
-        .map_err(failed("make", &draft))?;
-    let result = file
-        .write_all(b"mm4d")
-        .map_err(failed("write", &draft))
-        .and_then(|()| file.sync_data().map_err(failed("sync", &draft)))
-        .and_then(|()| {
-            fs::rename(&draft, &message)
-                .map_err(failed("rename a file from tmp/ to new/:", &message))
-        })
-        .and_then(|()| {
-            let new = spool.join("new");
-            File::open(&new)
-                .and_then(|directory| directory.sync_all())
-                .map_err(failed("sync", &new))
-        });
-    let _ = fs::remove_file(&draft);
-    let _ = fs::remove_file(&message);
-    result
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
 
+    fn names(directory: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
     #[test]
-    fn a_missing_spool_is_made_and_left_empty() {
+    fn a_missing_spool_is_created_and_left_empty() {
         let dir = tempfile::tempdir().unwrap();
         let spool = dir.path().join("a/b");
         let maildir = Maildir::open(&spool, "here").unwrap();
@@ -282,23 +358,97 @@ mod tests {
             fs::write(dir.path().join("new").join(name), "x").unwrap();
         }
         drop(Maildir::open(dir.path(), "here").unwrap());
-        let names = |sub: &str| {
-            let mut names: Vec<_> = fs::read_dir(dir.path().join(sub))
-                .unwrap()
-                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-                .collect();
-            names.sort();
-            names
-        };
         assert_eq!(
-            names("tmp"),
+            names(&dir.path().join("tmp")),
             ["1@HERE.eml", "1@here", "1@there.eml", "1@xhere.eml"]
         );
-        assert_eq!(names("new").len(), 5);
+        assert_eq!(names(&dir.path().join("new")).len(), 5);
     }
 
     #[test]
-    fn a_spool_that_is_a_file_says_so() {
+    fn an_old_name_of_a_message_is_removed_if_the_message_keeps_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Maildir::open(dir.path(), "here").unwrap());
+        let (tmp, new) = (dir.path().join("tmp"), dir.path().join("new"));
+        fs::write(new.join("1@here.eml"), "x").unwrap();
+        fs::hard_link(new.join("1@here.eml"), tmp.join("1@here.eml")).unwrap();
+        // A draft that has the name of a message, and is another file.
+        fs::write(new.join("2@here.eml"), "x").unwrap();
+        fs::write(tmp.join("2@here.eml"), "y").unwrap();
+        drop(Maildir::open(dir.path(), "here").unwrap());
+        assert_eq!(names(&tmp), [""; 0]);
+        assert_eq!(names(&new), ["1@here.eml", "2@here.eml"]);
+    }
+
+    #[test]
+    fn a_file_in_new_is_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let maildir = Maildir::open(dir.path(), "here").unwrap();
+        let directories = maildir.directories();
+        let (tmp, new) = (&directories.tmp, &directories.new);
+        type Move = fn(&File, &str, &File, &str) -> io::Result<()>;
+        for (name, rename) in [("1", move_to as Move), ("2", link_and_unlink as Move)] {
+            let path = dir.path().join("new").join(name);
+            maildir.create(name).unwrap().write_all(b"first").unwrap();
+            rename(tmp, name, new, name).unwrap();
+            maildir.create(name).unwrap().write_all(b"second").unwrap();
+            let error = rename(tmp, name, new, name).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(fs::read(&path).unwrap(), b"first");
+            assert_eq!(names(&dir.path().join("tmp")), [name]);
+            maildir.remove_draft(name).unwrap();
+        }
+        // It was linked, and the reply was lost.
+        fs::hard_link(dir.path().join("new/2"), dir.path().join("tmp/2")).unwrap();
+        link_and_unlink(tmp, "2", new, "2").unwrap();
+        assert_eq!(names(&dir.path().join("tmp")), [""; 0]);
+    }
+
+    #[test]
+    fn a_probe_never_appears_in_new() {
+        let dir = tempfile::tempdir().unwrap();
+        let maildir = Maildir::open(dir.path(), "here").unwrap();
+        let new = dir.path().join("new");
+        let before = fs::metadata(&new).unwrap();
+        maildir.probe().unwrap();
+        drop(maildir);
+        // Left by a crash.
+        for name in ["a", "b"] {
+            let name = format!("tmp/.probe-{name}@here.eml");
+            fs::write(dir.path().join(name), "x").unwrap();
+        }
+        drop(Maildir::open(dir.path(), "here").unwrap());
+        let after = fs::metadata(&new).unwrap();
+        assert_eq!(before.modified().unwrap(), after.modified().unwrap());
+        assert_eq!(names(&dir.path().join("tmp")), [""; 0]);
+    }
+
+    #[test]
+    fn a_new_directory_elsewhere_is_found_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let maildir = Maildir::open(dir.path(), "here").unwrap();
+        let (new, away) = (dir.path().join("new"), dir.path().join("away"));
+        maildir.check_in_place().unwrap();
+        fs::rename(&new, &away).unwrap();
+        assert!(maildir.check_in_place().is_err());
+        assert!(maildir.probe().is_err());
+        fs::create_dir(&new).unwrap();
+        assert!(maildir.check_in_place().is_err());
+        fs::remove_dir(&new).unwrap();
+        fs::rename(&away, &new).unwrap();
+        maildir.check_in_place().unwrap();
+        // Another one for good: it is used after the next probe.
+        fs::rename(&new, &away).unwrap();
+        fs::create_dir(&new).unwrap();
+        maildir.probe().unwrap();
+        maildir.check_in_place().unwrap();
+        drop(maildir.create("1").unwrap());
+        maildir.publish("1").unwrap();
+        assert_eq!(names(&new), ["1"]);
+    }
+
+    #[test]
+    fn a_spool_that_is_a_file_is_an_error_with_its_name() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         fs::write(&path, "").unwrap();

@@ -179,7 +179,7 @@ mod tests {
     }
 
     fn id() -> MessageId {
-        IdSource::new("here", 7).next("2026-11-01T03:05:09.5Z".parse().unwrap())
+        IdSource::new("here", 7, 0).next("2026-11-01T03:05:09.5Z".parse().unwrap())
     }
 
     #[test]

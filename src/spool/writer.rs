@@ -1,14 +1,14 @@
-//! The writer: the one thread that makes names true.
+//! The writer: the thread that renames drafts into new/ and syncs the directory.
 //!
-//! Drafts come with their contents already on the device, synced by their own
-//! session threads, in parallel. The writer takes what is queued, renames all
-//! of it into new/, syncs the directory once, and answers each. The more wait,
-//! the fewer directory syncs a mail costs; one that waits alone is not held
-//! back for company.
+//! The contents of a draft are already on the device when it gets here, synced
+//! by its own session thread, in parallel with others. The writer takes what is
+//! queued, renames all of it into new/, syncs the directory once, and answers
+//! each. The more messages wait, the fewer directory syncs each of them costs;
+//! one that waits alone is not delayed.
 //!
-//! Measured again in place (`scripts/bench.sh disks`): files of 10 KiB a second,
-//! made durable without network or SMTP, two cores, other work beside it, so
-//! read the columns and not the digits; ext4 on a loop device.
+//! Measured with `scripts/bench.sh disks`: files of 10 KiB per second, made
+//! durable without network or SMTP, on two cores with other work beside it, so
+//! compare within a column only; ext4 on a loop device.
 //!
 //! | | RAM 1 | 16 | 128 threads | disk 1 | 16 | 128 threads |
 //! | --- | --- | --- | --- | --- | --- | --- |
@@ -19,85 +19,157 @@
 //! | syncfs once a batch | 3,131 | 13,000 | 12,663 | 829 | 4,105 | 10,249 |
 //! | two syncs in every thread | 4,656 | 7,386 | 6,941 | 1,159 | 5,141 | 8,406 |
 //!
-//! What beats this in RAM does not hold on a disk: started writeback falls
-//! behind with many threads, and syncfs waits for whatever else is dirty on the
-//! file system. No other stands near the front in all six columns.
+//! What is faster in RAM is not faster on a disk: started writeback is slower
+//! with many threads, and syncfs waits for whatever else is dirty on the file
+//! system. No other strategy is among the best in all six columns.
 
 use std::io;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use super::SpoolError;
 use super::answer::Answer;
+use super::availability::{Availability, PROBE_INTERVAL};
 use super::disk::Disk;
 use super::stats::Stats;
-use super::{SpoolError, log};
+use crate::log;
 
 /// Drafts that may wait for the writer; a session that finds it full waits.
 const QUEUE: usize = 1024;
-/// Drafts made public by one directory sync at most.
+/// Drafts that one directory sync makes durable at most.
 const BATCH: usize = 256;
 
+/// What the writer is asked to do.
+pub(crate) enum Job {
+    /// Publish a draft.
+    Publish(Publication),
+    /// Find out whether the spool works.
+    Probe,
+}
+
 /// A synced draft in tmp/ and where its answer goes.
-#[derive(Debug)]
-pub struct Job {
+pub(crate) struct Publication {
     /// Its file name, the same in tmp/ and new/.
-    pub name: String,
-    /// Said once: the name is durable, or why not.
-    pub answer: Answer,
+    pub(crate) name: String,
+    /// Given once: the name is durable, or why not.
+    pub(crate) answer: Answer,
 }
 
 /// The queue, and the loop that empties it; the loop ends when the last sender
-/// is gone and the queue is empty.
-pub fn writer(
+/// is dropped and the queue is empty.
+pub(crate) fn writer(
     disk: Arc<dyn Disk>,
+    availability: Arc<Availability>,
     stats: Arc<Stats>,
 ) -> (Sender<Job>, impl FnOnce() + Send + 'static) {
-    let (sender, receiver) = bounded(QUEUE);
-    (sender, move || run(disk.as_ref(), &receiver, &stats))
+    let (sender, jobs) = bounded(QUEUE);
+    let writer = Writer {
+        disk,
+        availability,
+        stats,
+        jobs,
+    };
+    (sender, move || writer.run())
 }
 
-fn run(disk: &dyn Disk, jobs: &Receiver<Job>, stats: &Stats) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while let Ok(first) = jobs.recv() {
-        batch.push(first);
-        batch.extend(jobs.try_iter().take(BATCH - 1));
-        publish(disk, &mut batch, stats);
-    }
+struct Writer {
+    disk: Arc<dyn Disk>,
+    availability: Arc<Availability>,
+    stats: Arc<Stats>,
+    jobs: Receiver<Job>,
 }
 
-/// Renames, syncs, answers; leaves `batch` empty.
-fn publish(disk: &dyn Disk, batch: &mut Vec<Job>, stats: &Stats) {
-    batch.retain(|job| match disk.publish(&job.name) {
-        Ok(()) => true,
-        Err(error) => {
-            let error = SpoolError::new("rename the draft into new/", error);
-            job.answer.say(Err(error));
-            false
-        }
-    });
-    if batch.is_empty() {
-        return;
-    }
-    stats.batch_size.record(batch.len() as u64);
-    match stats.directory_sync.time(|| disk.sync_new()) {
-        Ok(()) => batch.drain(..).for_each(|job| job.answer.say(Ok(()))),
-        Err(error) => {
-            for job in batch.drain(..) {
-                take_back(disk, &job.name);
-                let error = io::Error::new(error.kind(), error.to_string());
-                job.answer.say(Err(SpoolError::new("sync new/", error)));
+impl Writer {
+    fn run(&self) {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            match self.receive() {
+                Ok(first) => {
+                    let jobs = self.jobs.try_iter().take(BATCH - 1);
+                    batch.extend(
+                        std::iter::once(first)
+                            .chain(jobs)
+                            .filter_map(|job| match job {
+                                Job::Publish(publication) => Some(publication),
+                                Job::Probe => None,
+                            }),
+                    );
+                    self.publish(&mut batch);
+                    if self.availability.is_suspect() {
+                        self.availability.probe();
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.availability.probe(),
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
-}
 
-/// A name that may not survive a power cut must not stand there as if it did;
-/// where a consumer has it already, the mail comes twice and is not lost.
-fn take_back(disk: &dyn Disk, name: &str) {
-    match disk.unpublish(name) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => log::cannot_remove("new", name, &error),
+    /// Waits for a job, and while the spool does not work until the next probe.
+    fn receive(&self) -> Result<Job, RecvTimeoutError> {
+        if self.availability.is_available() {
+            return self.jobs.recv().map_err(RecvTimeoutError::from);
+        }
+        self.jobs.recv_timeout(PROBE_INTERVAL)
+    }
+
+    /// Renames, syncs, answers; leaves `batch` empty.
+    fn publish(&self, batch: &mut Vec<Publication>) {
+        batch.retain(|publication| match self.disk.publish(&publication.name) {
+            Ok(()) => true,
+            Err(error) => {
+                self.availability.suspect();
+                let error = SpoolError::new("rename the draft into new/", error);
+                publication.answer.say(Err(error));
+                false
+            }
+        });
+        if batch.is_empty() {
+            return;
+        }
+        self.stats.batch_size.record(batch.len() as u64);
+        match self.make_durable() {
+            Ok(()) => {
+                for publication in batch.drain(..) {
+                    publication.answer.say(Ok(()));
+                }
+            }
+            Err(error) => {
+                self.availability.suspect();
+                for publication in batch.drain(..) {
+                    self.take_back(&publication.name);
+                    publication.answer.say(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// After this the new names survive a power cut, and nothing that a start
+    /// removes refers to the same files.
+    fn make_durable(&self) -> Result<(), SpoolError> {
+        let disk = &self.disk;
+        self.stats.directory_sync.time(|| {
+            disk.sync_new().map_err(SpoolError::at("sync new/"))?;
+            if disk.renames_are_atomic() {
+                return Ok(());
+            }
+            // The old names must not come back: a start would take them for
+            // leftovers, and remove the last link that the file system counts.
+            disk.sync_tmp().map_err(SpoolError::at("sync tmp/"))
+        })?;
+        // Whoever moves new/ after this moves the messages with it.
+        disk.check_in_place()
+            .map_err(SpoolError::at("publish in new/"))
+    }
+
+    /// A name that may not survive a power cut must not stay in new/. If a
+    /// consumer has taken it by now, the message is received twice, not lost.
+    fn take_back(&self, name: &str) {
+        match self.disk.unpublish(name) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => log::cannot_remove("new", name, &error),
+        }
     }
 }

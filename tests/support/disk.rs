@@ -1,12 +1,16 @@
 //! A disk in memory that a test can break at its n-th call, and that knows
 //! what a power cut would leave: only what was synced is sure to survive, and
-//! what was not may survive all the same.
+//! what was not synced may survive all the same. With a journal a rename
+//! survives as a whole or not at all. Without one, tmp/ and new/ are written
+//! independently of each other, and a file that has both names is counted as
+//! having one: removing either name frees it.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use mm4d::spool::disk::{Disk, DraftFile};
+use mm4d::spool::SpoolError;
+use mm4d::spool::disk::{Disk, DraftFile, Leftover};
 
 /// The call that is broken, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +33,12 @@ struct State {
     calls: Vec<String>,
     tmp: BTreeMap<String, usize>,
     new: BTreeMap<String, usize>,
-    /// The names in new/ as last synced.
+    /// The names in tmp/ and new/ as last synced.
+    durable_tmp: BTreeMap<String, usize>,
     durable: BTreeMap<String, usize>,
+    no_journal: bool,
+    /// Somebody has put another directory in the place of new/.
+    new_moved: bool,
     files: Vec<Contents>,
     free: Option<u64>,
 }
@@ -40,6 +48,19 @@ struct Contents {
     written: Vec<u8>,
     /// As last synced; a sync that failed leaves nobody knows what.
     synced: Vec<u8>,
+    /// After a crash without a journal: its one counted link was removed.
+    freed: bool,
+}
+
+/// Which of the names that a crash may keep it keeps, without a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Those last synced.
+    Synced,
+    /// Those of the moment of the crash.
+    Current,
+    /// All of them.
+    Both,
 }
 
 struct DraftHandle {
@@ -53,6 +74,63 @@ impl FaultyDisk {
         let disk = FaultyDisk::default();
         disk.lock().fault = Some(fault);
         disk
+    }
+
+    /// Breaks a call of this disk.
+    pub fn break_call(&self, fault: Fault) {
+        self.lock().fault = Some(fault);
+    }
+
+    /// A disk without a journal.
+    pub fn without_journal() -> FaultyDisk {
+        let disk = FaultyDisk::default();
+        disk.lock().no_journal = true;
+        disk
+    }
+
+    /// Moves new/ away, or back.
+    pub fn move_new(&self, away: bool) {
+        self.lock().new_moved = away;
+    }
+
+    /// The disk as it is after a crash, of whose unsynced names `tmp` and `new`
+    /// are kept. The names in `consumed` were moved out of new/ in time.
+    pub fn after_crash(&self, tmp: Kept, new: Kept, consumed: &[String]) -> FaultyDisk {
+        let state = self.lock();
+        let kept = |kept, synced: &BTreeMap<String, usize>, current: &BTreeMap<String, usize>| {
+            let mut names = match kept {
+                Kept::Synced => BTreeMap::new(),
+                Kept::Current | Kept::Both => current.clone(),
+            };
+            if kept != Kept::Current {
+                names.extend(synced.clone());
+            }
+            names
+        };
+        let mut after = State {
+            tmp: kept(tmp, &state.durable_tmp, &state.tmp),
+            new: kept(new, &state.durable, &state.new),
+            no_journal: state.no_journal,
+            files: state.files.clone(),
+            ..State::default()
+        };
+        for file in &mut after.files {
+            file.written = file.synced.clone();
+        }
+        for name in consumed {
+            after.new.remove(name);
+        }
+        FaultyDisk(Arc::new(Mutex::new(after)))
+    }
+
+    /// Whether the file that has the number `file` still has its contents.
+    pub fn is_whole(&self, file: usize) -> bool {
+        !self.lock().files[file].freed
+    }
+
+    /// The file of each name in new/.
+    pub fn files(&self) -> BTreeMap<String, usize> {
+        self.lock().new.clone()
     }
 
     /// The calls so far.
@@ -139,6 +217,8 @@ impl Disk for FaultyDisk {
             state.files.push(Contents::default());
             let file = state.files.len() - 1;
             state.tmp.insert(name.to_owned(), file);
+            // The kernel may write a directory at any time; here it is at once.
+            state.durable_tmp.insert(name.to_owned(), file);
             let disk = self.clone();
             Ok(Box::new(DraftHandle { disk, file }) as Box<dyn DraftFile>)
         })
@@ -146,12 +226,17 @@ impl Disk for FaultyDisk {
 
     fn remove_draft(&self, name: &str) -> io::Result<()> {
         self.call(format!("remove {name}"), |state| {
-            state.tmp.remove(name).map(drop).ok_or_else(missing)
+            let file = state.tmp.remove(name).ok_or_else(missing)?;
+            state.files[file].freed = true;
+            Ok(())
         })
     }
 
     fn publish(&self, name: &str) -> io::Result<()> {
         self.call(format!("rename {name}"), |state| {
+            if state.new.contains_key(name) {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
             let file = state.tmp.remove(name).ok_or_else(missing)?;
             state.new.insert(name.to_owned(), file);
             Ok(())
@@ -161,7 +246,50 @@ impl Disk for FaultyDisk {
     fn sync_new(&self) -> io::Result<()> {
         self.call("sync new".to_owned(), |state| {
             state.durable = state.new.clone();
+            if !state.no_journal {
+                state.durable_tmp = state.tmp.clone();
+            }
             Ok(())
+        })
+    }
+
+    fn sync_tmp(&self) -> io::Result<()> {
+        self.call("sync tmp".to_owned(), |state| {
+            state.durable_tmp = state.tmp.clone();
+            Ok(())
+        })
+    }
+
+    fn renames_are_atomic(&self) -> bool {
+        !self.lock().no_journal
+    }
+
+    fn check_in_place(&self) -> io::Result<()> {
+        match self.lock().new_moved {
+            true => Err(missing()),
+            false => Ok(()),
+        }
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Is not counted: it follows a fault, and must not be the next one.
+    fn probe(&self) -> Result<(), SpoolError> {
+        Ok(())
+    }
+
+    fn drafts(&self) -> io::Result<Vec<String>> {
+        Ok(self.tmp())
+    }
+
+    fn leftover(&self, name: &str) -> io::Result<Leftover> {
+        let state = self.lock();
+        let draft = state.tmp.get(name).ok_or_else(missing)?;
+        Ok(match state.new.get(name) {
+            Some(message) if message == draft && state.no_journal => Leftover::Message,
+            _ => Leftover::Dead,
         })
     }
 

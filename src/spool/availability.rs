@@ -1,0 +1,95 @@
+//! Whether the spool takes messages at this time.
+//!
+//! The state changes only by a probe ([`Disk::probe`]), which the writer runs
+//! when a step has failed, and every few seconds while the spool does not work.
+//! Each change is one line in the log. A single failure that a probe does not
+//! confirm refuses its own message and changes nothing.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::SpoolError;
+use super::disk::Disk;
+use crate::log;
+
+/// Time between two probes of a spool that does not work.
+pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+/// Time between two looks at a spool that works.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Shared by the sessions and the writer.
+pub(crate) struct Availability {
+    disk: Arc<dyn Disk>,
+    /// Bytes that must be free; 0 for any number.
+    min_free: u64,
+    available: AtomicBool,
+    /// A step has failed since the last probe began.
+    suspect: AtomicBool,
+    /// Of the last look that found nothing wrong.
+    looked: Mutex<Option<Instant>>,
+}
+
+impl Availability {
+    pub(crate) fn new(disk: Arc<dyn Disk>, min_free: u64) -> Availability {
+        Availability {
+            disk,
+            min_free,
+            available: AtomicBool::new(true),
+            suspect: AtomicBool::new(false),
+            looked: Mutex::new(None),
+        }
+    }
+
+    /// What the last probe found.
+    pub(crate) fn is_available(&self) -> bool {
+        self.available.load(Ordering::Relaxed)
+    }
+
+    /// Asks for a probe; true if nobody else has since the last one.
+    pub(crate) fn suspect(&self) -> bool {
+        !self.suspect.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether a probe was asked for.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.suspect.load(Ordering::Relaxed)
+    }
+
+    /// Looks, at most once a second, for what can be seen without writing.
+    pub(crate) fn look(&self) -> bool {
+        let now = Instant::now();
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.is_some_and(|last| now.duration_since(last) < LOOK_INTERVAL) {
+            return true;
+        }
+        let works = self.disk.check_in_place().is_ok()
+            && self.disk.check_writable().is_ok()
+            && self.check_free().is_ok();
+        *looked = works.then_some(now);
+        works
+    }
+
+    /// Probes the disk, and logs what has changed.
+    pub(crate) fn probe(&self) {
+        self.suspect.store(false, Ordering::Relaxed);
+        let result = self.disk.probe().and_then(|()| self.check_free());
+        let was_available = self.available.swap(result.is_ok(), Ordering::Relaxed);
+        match result {
+            Ok(()) if !was_available => log::spool_available(),
+            Err(error) if was_available => log::spool_unavailable(&error),
+            _ => {}
+        }
+    }
+
+    fn check_free(&self) -> Result<(), SpoolError> {
+        // One that does not say how much is free may still work.
+        let free = self.disk.free().unwrap_or(u64::MAX);
+        if free >= self.min_free {
+            return Ok(());
+        }
+        let error = format!("{free} bytes are free, less than --min-free");
+        Err(SpoolError::new("take mail", io::Error::other(error)))
+    }
+}

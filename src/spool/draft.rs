@@ -1,0 +1,204 @@
+//! A message on its way into the spool. Each step consumes the type of the step
+//! before it, so none can be left out or repeated:
+//!
+//! ```text
+//! Draft ── write ──▶ Draft ── sync ──▶ SyncedDraft ── publish ──▶ Committed
+//! ```
+//!
+//! A step that fails returns no draft, and the file is removed: what was not
+//! written cannot be synced, what was not synced cannot be published.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use super::disk::DraftFile;
+use super::id::MessageId;
+use super::trace::{self, Origin};
+use super::writer::{Job, Publication};
+use super::{Spool, SpoolError, answer};
+use crate::buffer::{self, Buffer};
+use crate::log;
+use crate::mm4::{self, Summary};
+use crate::smtp::Envelope;
+
+/// Bytes of a draft that are gathered before they are written: large pieces at
+/// round offsets cost the page cache the fewest steps.
+const BUFFER: usize = buffer::LARGE;
+
+/// Bytes of content that the first piece holds at least, however long the
+/// trace: the header block of any usual message is among them.
+const HEADER: usize = 32 * 1024;
+
+/// A message that is being received: tmp/ID.eml. Dropping it removes the file.
+pub struct Draft {
+    // Before the name: a file is closed, then removed.
+    file: Box<dyn DraftFile>,
+    name: DraftName,
+    /// What is not written yet.
+    buffer: Buffer,
+    /// Where the client's bytes begin in the first buffer.
+    header_at: usize,
+    /// Bytes of content so far.
+    octets: u64,
+    /// Read from the first buffer: the header block of any usual message is in it.
+    summary: Option<Summary>,
+}
+
+/// A draft whose contents are on the device. Its file stays open, and thus
+/// locked, until it has its new name.
+struct SyncedDraft {
+    _file: Box<dyn DraftFile>,
+    name: DraftName,
+    octets: u64,
+    summary: Summary,
+}
+
+/// A message that will survive a power cut.
+#[derive(Debug)]
+pub struct Committed {
+    /// Its id.
+    pub id: MessageId,
+    /// Bytes of content, without the trace.
+    pub octets: u64,
+    /// What its header says, as far as that is in its first 32 KiB or more.
+    pub summary: Summary,
+}
+
+/// The name of a draft; removes tmp/ID.eml when it is dropped.
+struct DraftName {
+    spool: Arc<Spool>,
+    id: MessageId,
+    file_name: String,
+    /// It is in new/ by now, and there is nothing to remove.
+    published: bool,
+    /// A step failed: whether the spool works is to be found out.
+    failed: bool,
+}
+
+impl Draft {
+    /// Creates the file.
+    pub(super) fn create(
+        spool: &Arc<Spool>,
+        envelope: &Envelope,
+        origin: Origin,
+        id: MessageId,
+    ) -> Result<Draft, SpoolError> {
+        let file_name = id.file_name();
+        let file = spool
+            .disk
+            .create(&file_name)
+            .map_err(SpoolError::at("create the draft"))
+            .inspect_err(|_| spool.request_probe())?;
+        let trace = trace::write(envelope, origin, &id);
+        let mut buffer = Buffer::new(BUFFER.max(trace.len() + HEADER));
+        buffer.append(trace.as_bytes());
+        Ok(Draft {
+            file,
+            name: DraftName {
+                spool: Arc::clone(spool),
+                id,
+                file_name,
+                published: false,
+                failed: false,
+            },
+            header_at: trace.len(),
+            buffer,
+            octets: 0,
+            summary: None,
+        })
+    }
+
+    /// Adds bytes of content.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be written. The draft is removed.
+    pub fn write(mut self, mut content: &[u8]) -> Result<Draft, SpoolError> {
+        self.octets += content.len() as u64;
+        while !content.is_empty() {
+            content = self.buffer.append(content);
+            if !content.is_empty() {
+                self.flush()?;
+            }
+        }
+        Ok(self)
+    }
+
+    /// Makes the message durable under its name in new/.
+    ///
+    /// # Errors
+    ///
+    /// If any step fails. Nothing is left of the message, unless the very last
+    /// step failed and its name in new/ cannot be removed either: then it may
+    /// be received twice.
+    pub fn commit(self) -> Result<Committed, SpoolError> {
+        self.sync()?.publish()
+    }
+
+    fn sync(mut self) -> Result<SyncedDraft, SpoolError> {
+        self.flush()?;
+        // A sync that failed is never tried again: the kernel may have dropped
+        // the pages that it could not write, and report success the next time.
+        let sync_time = &self.name.spool.stats.content_sync;
+        sync_time
+            .time(|| self.file.sync())
+            .map_err(SpoolError::at("sync the draft"))
+            .inspect_err(|_| self.name.failed = true)?;
+        Ok(SyncedDraft {
+            _file: self.file,
+            name: self.name,
+            octets: self.octets,
+            summary: self.summary.unwrap_or_default(),
+        })
+    }
+
+    fn flush(&mut self) -> Result<(), SpoolError> {
+        if self.summary.is_none() {
+            let written = self.buffer.filled();
+            let header = written.get(self.header_at..).unwrap_or_default();
+            self.summary = Some(mm4::summary(header).unwrap_or_default());
+        }
+        self.file
+            .write_all(self.buffer.filled())
+            .map_err(SpoolError::at("write the draft"))
+            .inspect_err(|_| self.name.failed = true)?;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+impl SyncedDraft {
+    /// Hands the name to the writer and waits for its answer.
+    fn publish(mut self) -> Result<Committed, SpoolError> {
+        let (answer, question) = answer::question();
+        let name = self.name.file_name.clone();
+        let job = Job::Publish(Publication { name, answer });
+        let jobs = &self.name.spool.jobs;
+        jobs.send(job).map_err(|_| SpoolError::writer_gone())?;
+        question.wait()?;
+        self.name.published = true;
+        Ok(Committed {
+            id: self.name.id.clone(),
+            octets: self.octets,
+            summary: self.summary,
+        })
+    }
+}
+
+impl Drop for DraftName {
+    fn drop(&mut self) {
+        if self.published {
+            return;
+        }
+        match self.spool.disk.remove_draft(&self.file_name) {
+            Ok(()) => {}
+            // The writer had renamed it, and has removed the new name.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => log::cannot_remove("tmp", &self.file_name, &error),
+        }
+        // Not before: the draft may take the very space that a probe needs.
+        if self.failed {
+            self.spool.request_probe();
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What can fail in the spool.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A step on the way of a message into the spool that failed; for the log, not
+/// for the peer.
+#[derive(Clone, Debug)]
+pub struct SpoolError {
+    doing: &'static str,
+    error: Arc<io::Error>,
+}
+
+impl SpoolError {
+    /// `doing` completes "cannot …", such as "sync the draft".
+    pub(crate) fn new(doing: &'static str, error: io::Error) -> SpoolError {
+        let error = Arc::new(error);
+        SpoolError { doing, error }
+    }
+
+    /// For `map_err`.
+    pub(crate) fn at(doing: &'static str) -> impl FnOnce(io::Error) -> SpoolError {
+        move |error| SpoolError::new(doing, error)
+    }
+}
+
+impl fmt::Display for SpoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}: {}", self.doing, self.error)
+    }
+}
+
+impl Error for SpoolError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(self.error.as_ref())
+    }
+}
+
+/// Why a directory cannot be the spool.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Another server of this name uses it.
+    InUse {
+        /// The spool.
+        spool: PathBuf,
+        /// The name of both servers.
+        hostname: String,
+    },
+    /// A step failed.
+    Failed {
+        /// The spool.
+        spool: PathBuf,
+        /// What failed, and why.
+        error: SpoolError,
+    },
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::InUse { spool, hostname } => write!(
+                f,
+                "the spool {} is in use by another mm4d with --hostname {hostname}; \
+                 stop that one, or give this one another --spool or --hostname",
+                spool.display()
+            ),
+            OpenError::Failed { spool, error } => write!(
+                f,
+                "the spool {} does not work: {error}; fix that or give another --spool",
+                spool.display()
+            ),
+        }
+    }
+}
+
+impl Error for OpenError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            OpenError::InUse { .. } => None,
+            OpenError::Failed { error, .. } => Some(error),
+        }
+    }
+}
