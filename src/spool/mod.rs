@@ -1,4 +1,4 @@
-//! The spool: a Maildir in which each accepted message is one durable file.
+#![doc = include_str!("README.md")]
 
 pub(crate) mod answer;
 mod availability;
