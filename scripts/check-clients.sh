@@ -6,7 +6,7 @@
 #
 #   scripts/check-clients.sh
 #
-# Then the log must have told of each mail with its TLS version, hold no key and no
+# Then the log must have told of each mail with its TLS version, hold no password and no
 # content even at level trace, and the spool must hold nothing more.
 #
 # Starts a server of its own. Clients that are missing are installed as root on
@@ -23,12 +23,12 @@ MAILS=(forward_req.eml forward_req_dots.eml)
 main() {
     local client
     build
-    ensure openssl || die "openssl is needed to make a certificate and a key"
+    ensure openssl || die "openssl is needed to make a certificate and a password hash"
     make_temp
     # At every level the log must keep quiet about what is secret.
     LOG_LEVEL=trace start_server "$TEMP"
     SPOOL=$TEMP/spool
-    export MM4_KEY=$KEY MM4_CA=$TEMP/certs/ca.pem
+    export MM4_PASSWORD=$PASSWORD MM4_CA=$TEMP/certs/ca.pem
     for client in "${CLIENTS[@]}"; do
         if "have_$client"; then
             deliver_all "$client"
@@ -105,7 +105,7 @@ check_mail_lines() {
 
 check_secrets() {
     local secret
-    for secret in "$KEY" "$(base64_of %s "$KEY")" "$(base64_of '\0demo\0%s' "$KEY")" 'Sun and sea'; do
+    for secret in "$PASSWORD" "$(base64_of %s "$PASSWORD")" "$(base64_of '\0demo\0%s' "$PASSWORD")" 'Sun and sea'; do
         if grep -qF -- "$secret" "$SERVER_LOG"; then
             fail "the log, at level trace, holds a key or a mail's content"
             return
@@ -127,7 +127,7 @@ with_swaks() {
     local version=${1/tls1./tlsv1_} options=()
     [[ $1 == plain ]] || options=(--tls-on-connect --tls-verify --tls-ca-path "$MM4_CA"
         --tls-protocol "$version")
-    { stuffed "$4" && printf .; } | POSIXLY_CORRECT=1 SWAKS_OPT_auth_password=$KEY within_deadline swaks \
+    { stuffed "$4" && printf .; } | POSIXLY_CORRECT=1 SWAKS_OPT_auth_password=$PASSWORD within_deadline swaks \
         --server 127.0.0.1 --port "$2" --ehlo client.example.net --auth "$3" --auth-user demo \
         --from "$SENDER" --to "$RECIPIENT" --data - --no-data-fixup "${options[@]}"
 }
@@ -142,10 +142,10 @@ with_openssl() {
         {
             say "EHLO client.example.net"
             if [[ $3 == PLAIN ]]; then
-                say "AUTH PLAIN $(base64_of '\0demo\0%s' "$KEY")"
+                say "AUTH PLAIN $(base64_of '\0demo\0%s' "$PASSWORD")"
             else
                 say "AUTH LOGIN $(base64_of demo)"
-                say "$(base64_of %s "$KEY")"
+                say "$(base64_of %s "$PASSWORD")"
             fi
             say "MAIL FROM:<$SENDER>"
             say "RCPT TO:<$RECIPIENT>"
@@ -166,7 +166,7 @@ have_curl() { ensure curl; }
 with_curl() {
     local scheme=smtp options=()
     [[ $1 == plain ]] || scheme=smtps options=(--cacert "$MM4_CA" "--tlsv${1#tls}" --tls-max "${1#tls}")
-    within_deadline curl --silent --show-error --config <(printf 'user = "demo:%s"\n' "$KEY") \
+    within_deadline curl --silent --show-error --config <(printf 'user = "demo:%s"\n' "$PASSWORD") \
         --login-options "AUTH=$3" --mail-from "$SENDER" --mail-rcpt "$RECIPIENT" \
         --upload-file "$4" "${options[@]}" "$scheme://127.0.0.1:$2/client.example.net"
 }
@@ -186,7 +186,7 @@ with_msmtp() {
         --tls-priorities="NORMAL:-VERS-ALL:+VERS-TLS${1#tls}")
     # shellcheck disable=SC2016 # msmtp's shell expands it
     within_deadline msmtp --host=127.0.0.1 --port="$2" --domain=client.example.net \
-        --auth="${3,,}" --user=demo --passwordeval='printf %s "$MM4_KEY"' \
+        --auth="${3,,}" --user=demo --passwordeval='printf %s "$MM4_PASSWORD"' \
         --from="$SENDER" "${options[@]}" -- "$RECIPIENT" <"$4"
 }
 

@@ -1,24 +1,25 @@
 #!/usr/bin/env bash
-# The main job from end to end: builds mm4d, starts it on free ports with a
-# spool of its own, sends picture messages with swaks and openssl over plain SMTP
-# and TLS, finds each in the spool octet for octet, shows one, stops the server.
+# Builds mm4d, starts it on free ports with a spool of its own, sends picture
+# messages with swaks and openssl over plain SMTP and TLS, compares each spooled
+# file with what was sent, shows one, stops the server.
 #
 #   scripts/demo.sh
 #
-# Status 0 says that all of it worked. Needs cargo and openssl; swaks and openssl
-# are installed as root on Debian, and without swaks its half is skipped. Leaves
+# Exits 0 if all of it worked. Needs Rust, a C compiler, openssl and swaks, and
+# network access to crates.io for the first build. As root on Debian 12 or 13 it
+# installs what is missing; otherwise it prints the command that does. Leaves
 # nothing but the build.
 
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 main() {
+    require rust compiler openssl swaks
     build
-    ensure openssl || die "openssl is needed to make a certificate and a key"
     make_temp
     start_server "$TEMP"
     say "mm4d listens on 127.0.0.1:$PLAIN_PORT (plain) and 127.0.0.1:$TLS_PORT (TLS)"
     export MM4_PORT=$PLAIN_PORT MM4_TLS_PORT=$TLS_PORT MM4_CA=$TEMP/certs/ca.pem \
-        MM4_KEY=$KEY MM4_SPOOL=$TEMP/spool
+        MM4_PASSWORD=$PASSWORD MM4_SPOOL=$TEMP/spool
     run_sender send-swaks.sh
     run_sender send-openssl.sh
     stop_server

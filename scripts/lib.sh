@@ -80,6 +80,69 @@ add_up() {
 
 # ---------------------------------------------------------------- packages
 
+# require NEED...: what a script cannot do without, checked before anything is
+# compiled. NEED is rust, compiler, openssl or swaks. As root on Debian it
+# installs all that is missing at once; otherwise it ends with the one command
+# that root has to run.
+require() {
+    local need packages=() reasons=() name
+    for need in "$@"; do
+        "have_$need" && continue
+        mapfile -t -O "${#packages[@]}" packages < <("packages_of_$need")
+        reasons+=("$("reason_of_$need")")
+    done
+    ((${#packages[@]})) || return 0
+    for name in "${reasons[@]}"; do say "missing: $name" >&2; done
+    if [[ -n ${MM4_NO_INSTALL:-} ]] || ! has apt-get || ((EUID != 0)); then
+        die "run this as root first: apt-get update && apt-get install -y --no-install-recommends ${packages[*]}"
+    fi
+    install_packages "${packages[@]}" || die "without these nothing can be built or tested"
+    for need in "$@"; do
+        "have_$need" || die "still missing after the installation: $("reason_of_$need")"
+    done
+}
+
+# The oldest Rust that builds this tree.
+RUST_VERSION=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$ROOT/Cargo.toml")
+
+have_rust() {
+    local version
+    has cargo && version=$(cargo --version 2>/dev/null) && at_least "${version#cargo }"
+}
+reason_of_rust() { say "a Rust toolchain, $RUST_VERSION or later, to build with"; }
+# Debian's own: the first whose version is new enough. Debian 12 has it as
+# cargo-web, beside a cargo that is too old.
+packages_of_rust() {
+    local package version
+    if [[ -z ${MM4_NO_INSTALL:-} ]] && has apt-get && ((EUID == 0)); then apt_update >/dev/null; fi
+    for package in cargo cargo-web; do
+        version=$(apt-cache policy "$package" 2>/dev/null | sed -n 's/^ *Candidate: //p')
+        if [[ $version == [0-9]* ]] && at_least "$version"; then
+            printf '%s\n' "$package" ca-certificates
+            return
+        fi
+    done
+    # No package lists are here to ask.
+    if grep -q '^VERSION_ID="12"' /etc/os-release 2>/dev/null; then say cargo-web; else say cargo; fi
+    say ca-certificates
+}
+# at_least VERSION: it is RUST_VERSION or later.
+at_least() {
+    [[ $(printf '%s\n' "$RUST_VERSION" "$1" | sort -V | head -n 1) == "$RUST_VERSION" ]]
+}
+
+have_compiler() { has cc && has ld && [[ -e /usr/include/stdio.h ]]; }
+reason_of_compiler() { say "a C compiler and linker, for the TLS library"; }
+packages_of_compiler() { printf '%s\n' gcc libc6-dev; }
+
+have_openssl() { has openssl; }
+reason_of_openssl() { say "openssl, to make certificates and password hashes, and as a client"; }
+packages_of_openssl() { say openssl; }
+
+have_swaks() { swaks_with_tls; }
+reason_of_swaks() { say "swaks with TLS, as a client"; }
+packages_of_swaks() { printf '%s\n' swaks libnet-ssleay-perl; }
+
 # ensure COMMAND [PACKAGE...]: true when COMMAND is there, if need be after its
 # Debian packages (COMMAND, unless given) were installed.
 ensure() {
@@ -161,20 +224,20 @@ build() {
         [[ -x $MM4D ]] || die "MM4D: $MM4D is not a program"
         return
     fi
-    has cargo || die "cargo is missing; see https://rustup.rs"
-    (cd "$ROOT" && cargo build --release --locked) || die "the build failed"
+    require rust compiler
+    (cd "$ROOT" && cargo build --release --locked --quiet) || die "the build failed"
     MM4D=$(cd "$ROOT" && realpath "${CARGO_TARGET_DIR:-target}")/release/mm4d
     export MM4D
 }
 
 # ---------------------------------------------------------------- accounts
 
-# make_account FILE SYSTEM_ID: a new accounts file with one account; sets KEY.
-# The key itself is in nobody's argument list and in no file.
+# make_account FILE SYSTEM_ID: a new accounts file with one account; sets PASSWORD.
+# The password itself is in nobody's argument list and in no file.
 make_account() {
     local file=$1 system_id=$2 hash draft
-    KEY=$(openssl rand -hex 16)
-    hash=$(openssl passwd -6 -stdin <<<"$KEY")
+    PASSWORD=$(openssl rand -hex 16)
+    hash=$(openssl passwd -6 -stdin <<<"$PASSWORD")
     draft=$(mktemp "$file.XXXXXX") # made with mode 0600
     printf '%s:%s\n' "$system_id" "$hash" >"$draft"
     mv "$draft" "$file"
@@ -184,7 +247,7 @@ make_account() {
 
 # start_server DIR [OPTION...]: a server on free loopback ports that keeps all
 # it has in DIR: certs/, accounts, spool/ and its log in DIR/log. Sets
-# SERVER_PID, PLAIN_PORT, TLS_PORT and KEY (of the system id "demo"). LOG_LEVEL is
+# SERVER_PID, PLAIN_PORT, TLS_PORT and PASSWORD (of the system id "demo"). LOG_LEVEL is
 # info unless set.
 start_server() {
     local dir=$1 pipe=$1/stdout
@@ -239,11 +302,11 @@ sender_settings() {
     SYSTEM_ID=${MM4_SYSTEM_ID:-demo}
     SPOOL=${MM4_SPOOL:-$ROOT/spool}
     MESSAGE=${MM4_MESSAGE:-$MESSAGES/forward_req.eml}
-    KEY=${MM4_KEY:-}
-    if [[ -z $KEY ]]; then
-        local file=${MM4_KEY_FILE:-$ROOT/accounts.demo-key}
-        [[ -r $file ]] || die "no key: set MM4_KEY, or start scripts/run.sh, which makes $file"
-        KEY=$(<"$file")
+    PASSWORD=${MM4_PASSWORD:-}
+    if [[ -z $PASSWORD ]]; then
+        local file=${MM4_PASSWORD_FILE:-$ROOT/accounts.demo-password}
+        [[ -r $file ]] || die "no password: set MM4_PASSWORD, or start scripts/run.sh, which makes $file"
+        PASSWORD=$(<"$file")
     fi
     [[ -r $MESSAGE ]] || die "no message: $MESSAGE"
     [[ -r $CA ]] || die "no CA certificate: $CA (scripts/certs.sh makes one)"

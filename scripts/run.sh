@@ -6,7 +6,7 @@
 #
 # Makes what is missing, here in the repository and ignored by git: a
 # certificate (scripts/certs.sh), an account "demo" in `accounts` with a random
-# key, which is printed once and kept in accounts.demo-key (mode 0600) for the
+# password, which is printed once and kept in accounts.demo-password (mode 0600) for the
 # two senders; the server itself makes the spool. An `accounts` file that is
 # there is left alone. Needs cargo and openssl.
 
@@ -14,8 +14,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 main() {
     cd "$ROOT"
+    require rust compiler openssl
     build
-    ensure openssl || die "openssl is needed to make a certificate and a key"
     scripts/certs.sh
     [[ -e accounts ]] || make_demo_account
     exec "$MM4D" "$@"
@@ -23,8 +23,8 @@ main() {
 
 make_demo_account() {
     make_account accounts demo
-    (umask 077 && printf '%s\n' "$KEY" >accounts.demo-key)
-    say "accounts: made the system_id demo with the key $KEY (also in accounts.demo-key)"
+    (umask 077 && printf '%s\n' "$PASSWORD" >accounts.demo-password)
+    say "accounts: made the system_id demo with the password $PASSWORD (also in accounts.demo-password)"
 }
 
 main "$@"

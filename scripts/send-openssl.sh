@@ -7,7 +7,7 @@
 #
 # Without more it talks to the server that scripts/run.sh started. Environment:
 # MM4_HOST, MM4_PORT, MM4_TLS_PORT, MM4_TLS_NAME (the name in the certificate),
-# MM4_CA, MM4_SYSTEM_ID, MM4_KEY or MM4_KEY_FILE, MM4_SPOOL, MM4_MESSAGE.
+# MM4_CA, MM4_SYSTEM_ID, MM4_PASSWORD or MM4_PASSWORD_FILE, MM4_SPOOL, MM4_MESSAGE.
 # Needs openssl for TLS and installs it as root on Debian; without it only plain
 # is tried. Leaves the mails in the spool.
 
@@ -59,11 +59,11 @@ session() {
 auth_login() {
     ask "AUTH LOGIN" "334 VXNlcm5hbWU6"
     ask "$(base64_of %s "$SYSTEM_ID")" "334 UGFzc3dvcmQ6"
-    ask "$(base64_of %s "$KEY")" "235 Authentication successful"
+    ask "$(base64_of %s "$PASSWORD")" "235 Authentication successful"
 }
 
 auth_plain() {
-    ask "AUTH PLAIN $(base64_of '\0%s\0%s' "$SYSTEM_ID" "$KEY")" "235 Authentication successful"
+    ask "AUTH PLAIN $(base64_of '\0%s\0%s' "$SYSTEM_ID" "$PASSWORD")" "235 Authentication successful"
 }
 
 # content: the message with the line ends that the channel wants.

@@ -6,7 +6,7 @@
 #
 # Without more it talks to the server that scripts/run.sh started. Environment:
 # MM4_HOST, MM4_PORT, MM4_TLS_PORT, MM4_TLS_NAME (the name in the certificate),
-# MM4_CA, MM4_SYSTEM_ID, MM4_KEY or MM4_KEY_FILE, MM4_SPOOL, MM4_MESSAGE.
+# MM4_CA, MM4_SYSTEM_ID, MM4_PASSWORD or MM4_PASSWORD_FILE, MM4_SPOOL, MM4_MESSAGE.
 # Needs swaks and installs it as root on Debian; status 77 without it. Leaves
 # the two mails in the spool.
 
@@ -25,14 +25,14 @@ main() {
     tally
 }
 
-# send NAME PROTOCOL OPTION...: one mail; the key goes by the environment, where
+# send NAME PROTOCOL OPTION...: one mail; the password goes by the environment, where
 # other users of the machine do not see it. swaks sends the lines as they are and
 # ends the last, the dot. POSIXLY_CORRECT keeps it from taking the + of a number
 # for an option.
 send() {
     local name="swaks, $1" protocol=$2 transcript=$TEMP/transcript
     shift 2
-    if ! { stuffed "$MESSAGE" && printf .; } | POSIXLY_CORRECT=1 SWAKS_OPT_auth_password=$KEY swaks \
+    if ! { stuffed "$MESSAGE" && printf .; } | POSIXLY_CORRECT=1 SWAKS_OPT_auth_password=$PASSWORD swaks \
         --server "$HOST" --timeout "$DEADLINE" --ehlo client.example.net \
         --from "$SENDER" --to "$RECIPIENT" --auth-user "$SYSTEM_ID" \
         --auth-hide-password --data - --no-data-fixup "$@" >"$transcript" 2>&1; then

@@ -2,7 +2,7 @@
 
 Usage: smtplib_client.py PORT plain|tls1.2|tls1.3 PLAIN|LOGIN SENDER RECIPIENT FILE
 
-The system id is demo; its key comes by MM4_KEY, the CA by MM4_CA. Prints the
+The system id is demo; its key comes by MM4_PASSWORD, the CA by MM4_CA. Prints the
 server's last reply, and ends with a traceback when anything is refused.
 """
 
@@ -32,7 +32,7 @@ def main():
         mail = file.read()
     with connect(int(port), channel) as smtp:
         smtp.ehlo_or_helo_if_needed()
-        smtp.user, smtp.password = "demo", os.environ["MM4_KEY"]
+        smtp.user, smtp.password = "demo", os.environ["MM4_PASSWORD"]
         smtp.auth(mechanism, getattr(smtp, "auth_" + mechanism.lower()))
         # sendmail() hides the reply to the data, so it is done by hand.
         for code, reply in (
