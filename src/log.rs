@@ -13,7 +13,7 @@ use std::path::Path;
 use log::{debug, error, info, warn};
 
 use crate::mm4::Summary;
-use crate::smtp::Envelope;
+use crate::smtp::{Envelope, Reply, SystemId};
 
 /// The target of every line, whatever module it is about.
 const MM4D: &str = "mm4d";
@@ -176,6 +176,27 @@ pub fn handshake_failed(peer: SocketAddr, why: &str) {
 /// reply.
 pub fn proxy_header_failed(peer: SocketAddr, why: &str) {
     warn!(target: MM4D, "proxy header failed peer={} port={} why={}", peer.ip(), peer.port(), Quoted(why));
+}
+
+/// A command or a message that was refused, with the argument of the command
+/// where that may be shown.
+pub fn command_refused(
+    peer: SocketAddr,
+    system_id: Option<&SystemId>,
+    reply: &Reply,
+    argument: Option<&str>,
+) {
+    let system_id = system_id.map(ToString::to_string);
+    let argument = argument.map(str::to_owned);
+    info!(
+        target: MM4D,
+        "command refused peer={} port={}{} reply={}{}",
+        peer.ip(),
+        peer.port(),
+        Field("system_id", &system_id),
+        Quoted(reply.line()),
+        Field("argument", &argument),
+    );
 }
 
 /// A login, once it is good.

@@ -359,6 +359,24 @@ fn a_list_is_filtered_from_the_newest_back() {
 }
 
 #[test]
+fn a_filter_lists_every_match_and_no_filter_the_last_twenty() {
+    let place = Place::new();
+    for number in 0..25 {
+        let id = format!("20220126T001743.{number:06}Z-7-000001@mm4.example.com");
+        place.publish(&id, b"X-Mms-Message-Type: MM4_forward.RES\r\n");
+    }
+    let count = |options: &[&str]| {
+        let arguments = [&["list", "--json"], options, &[place.path()]].concat();
+        objects(&said(&arguments)).len()
+    };
+    assert_eq!(count(&[]), 20);
+    assert_eq!(count(&["--last", "3"]), 3);
+    assert_eq!(count(&["--type", "RES"]), 25);
+    assert_eq!(count(&["--since", "2022-01-26"]), 25);
+    assert_eq!(count(&["--type", "RES", "--last", "3"]), 3);
+}
+
+#[test]
 fn any_maildir_and_any_file_will_do() {
     let place = Place::new();
     let mail = b"From: a@example.com\nTo: b@example.net\nSubject: plain\n\nhello\n";

@@ -514,3 +514,23 @@ fn a_second_signal_ends_the_drain_and_the_server() {
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(0));
 }
+
+#[test]
+fn a_refused_command_is_logged_with_its_argument_and_without_passwords() {
+    let server = Server::start();
+    let mut client = Client::logged_in(&server, false);
+    client.command("MAIL FROM:<alice@client.example>", 553);
+    client.command("MAIL FROM:<> SIZE=99999999999", 552);
+    client.command("AHBlZXIxAHNlY3JldA== secret", 500);
+    server.wait_for_log("system_id=\"peer1\" reply=\"553 ERROR: mailbox not allowed, use <E164-number@host>\" argument=\"FROM:<alice@client.example>\"");
+    server.wait_for_log("argument=\"FROM:<> SIZE=99999999999\"");
+    server.wait_for_log("reply=\"500 ERROR: unrecognized command\"\n");
+    assert!(!server.log().contains("AHBlZXIx"));
+    // A client that goes on is not logged for ever.
+    for _ in 0..100 {
+        client.command("MAIL FROM:<> SIZE=99999999999", 552);
+    }
+    client.command("QUIT", 221);
+    client.expect_close();
+    assert_eq!(server.log().matches("command refused").count(), 20);
+}

@@ -11,7 +11,7 @@ use super::message::Message;
 use super::store::{Entry, Store};
 use crate::mm4::MessageType;
 
-/// Messages shown unless `--last` says otherwise.
+/// Messages shown when neither `--last` nor another filter is given.
 pub const DEFAULT_LAST: usize = 20;
 
 /// Which messages to show; all of the conditions must hold.
@@ -66,6 +66,12 @@ impl Filter {
         }
         selection.entries.reverse();
         selection
+    }
+
+    /// Whether it is what no option makes: the last few of all messages.
+    pub fn is_default(&self) -> bool {
+        let filtered = self.account.is_some() || self.types.is_some() || self.since.is_some();
+        !filtered && self.last == DEFAULT_LAST
     }
 
     /// Whether this message, and thus every older one, is too old.

@@ -9,7 +9,7 @@
 //! that is repeated is recognised by a digest, keyed with random bytes of this
 //! process and forgotten on reload. Every refusal costs the same, one hash of
 //! the dearest kind in the file, whether the id is known or not
-//! ([`super::hash_cost`]). A file with any error is rejected as a whole.
+//! (see `hash_cost.rs`). A file with any error is rejected as a whole.
 
 use std::collections::HashMap;
 use std::fmt;

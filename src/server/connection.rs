@@ -49,6 +49,10 @@ const REST: Duration = Duration::from_secs(1);
 /// How long the client may go on sending after the last reply.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// Refused commands of a connection that are logged in [`REFUSALS_PER`].
+const LOGGED_REFUSALS: u32 = 20;
+const REFUSALS_PER: Duration = Duration::from_secs(60);
+
 /// Over which time the bytes per second of a message are averaged.
 const PACE_WINDOW: Duration = Duration::from_secs(60);
 
@@ -105,6 +109,8 @@ struct Connection<'s> {
     /// When the client last completed a line or sent content.
     heard: Instant,
     pace: Pace,
+    /// Since when refused commands are counted, and how many there were.
+    refusals: (Instant, u32),
     /// When messages in progress must be done, once the server is going down.
     grace_end: Option<Instant>,
 }
@@ -161,6 +167,7 @@ impl<'s> Connection<'s> {
             login_deadline: accepted + shared.clocks.login_timeout,
             heard: accepted,
             pace: Pace::default(),
+            refusals: (accepted, 0),
             grace_end: None,
         })
     }
@@ -636,8 +643,26 @@ impl<'s> Connection<'s> {
     }
 
     fn say(&mut self, reply: &Reply) {
+        // A refused login has its own line, and so has the end of a session.
+        if reply.code() >= 400 && !matches!(reply.code(), 421 | 535) {
+            self.log_refusal(reply);
+        }
         self.shared.metrics.replied(reply);
         self.replies.extend_from_slice(reply.as_bytes());
+    }
+
+    #[inline(never)]
+    fn log_refusal(&mut self, reply: &Reply) {
+        let argument = self.session.take_refused();
+        let (since, count) = &mut self.refusals;
+        if since.elapsed() >= REFUSALS_PER {
+            (*since, *count) = (Instant::now(), 0);
+        }
+        *count = count.saturating_add(1);
+        if *count <= LOGGED_REFUSALS {
+            let system_id = self.session.system_id();
+            log::command_refused(self.peer, system_id, reply, argument.as_deref());
+        }
     }
 
     /// Sends all replies in one write.

@@ -268,7 +268,7 @@ impl Stream {
     }
 
     /// Waits until `fd` is readable, the client has hung up, or the clock ends.
-    /// Without a descriptor, [`TICK`] at most.
+    /// Without a descriptor it waits 50 ms at most.
     pub fn wait_for(&self, fd: Option<BorrowedFd<'_>>, clock: Clock<'_>) -> io::Result<Wait> {
         let mut left = clock.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {

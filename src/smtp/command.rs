@@ -98,11 +98,11 @@ fn trim_start(mut text: &[u8]) -> &[u8] {
 /// The name in HELO and EHLO: letters, digits and `-._:[]`, at most
 /// [`MAX_HELLO`] octets. Names that no DNS knows are usual and pass.
 pub fn hello_name(argument: &[u8]) -> Option<&str> {
-    let fine = (1..=MAX_HELLO).contains(&argument.len())
+    let valid = (1..=MAX_HELLO).contains(&argument.len())
         && argument
             .iter()
             .all(|octet| octet.is_ascii_alphanumeric() || b"-._:[]".contains(octet));
-    fine.then(|| std::str::from_utf8(argument).ok()).flatten()
+    valid.then(|| std::str::from_utf8(argument).ok()).flatten()
 }
 
 /// A mechanism of AUTH.
@@ -181,8 +181,9 @@ pub fn rcpt(argument: &[u8]) -> Result<ForwardPath, Reply> {
 
 /// RFC 5321 2.4: commands are ASCII without controls.
 fn printable(argument: &[u8]) -> Result<&str, Reply> {
-    let fine = argument.iter().all(|octet| (32..=126).contains(octet));
-    fine.then(|| std::str::from_utf8(argument).ok())
+    let valid = argument.iter().all(|octet| (32..=126).contains(octet));
+    valid
+        .then(|| std::str::from_utf8(argument).ok())
         .flatten()
         .ok_or(reply::NOT_ASCII_501)
 }

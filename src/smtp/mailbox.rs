@@ -249,12 +249,12 @@ fn is_local_part(local: &str) -> bool {
 fn is_quoted_content(text: &str) -> bool {
     let mut octets = text.bytes();
     while let Some(octet) = octets.next() {
-        let fine = match octet {
+        let valid = match octet {
             b'\\' => octets.next().is_some_and(is_printable),
             b'"' => false,
             _ => is_printable(octet),
         };
-        if !fine {
+        if !valid {
             return false;
         }
     }
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn what_mms_centres_send_is_taken() {
-        for (typed, meant) in [
+        for (typed, expected) in [
             ("<+972500000001/TYPE=PLMN@mms.example.net>", "|"),
             (" <15551230001@host>", "|"),
             ("<a@b> SIZE=3 BODY=8BITMIME", "| SIZE=3 BODY=8BITMIME"),
@@ -332,7 +332,11 @@ mod tests {
         ] {
             let path = typed.trim_start();
             let path = &path[..path.rfind('>').unwrap() + 1];
-            assert_eq!(sender(typed).unwrap(), format!("{path}{meant}"), "{typed}");
+            assert_eq!(
+                sender(typed).unwrap(),
+                format!("{path}{expected}"),
+                "{typed}"
+            );
         }
     }
 
@@ -346,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_path_is_malformed() {
+    fn an_invalid_path_is_malformed() {
         for text in [
             "",
             " ",

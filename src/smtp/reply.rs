@@ -1,4 +1,4 @@
-//! The catalogue of replies: no reply text stands anywhere else.
+//! The catalogue of replies: no reply text is anywhere else.
 //!
 //! A reply is named by what it means, with its code at the end of the name.
 //! Where the MM4 provider's page gives a text it is exact, octet by octet;
@@ -10,33 +10,62 @@ use std::fmt;
 
 /// One whole reply, its lines ended by CRLF (RFC 5321 4.2).
 #[derive(Clone, PartialEq, Eq)]
-pub struct Reply(Cow<'static, str>);
+pub struct Reply {
+    code: u16,
+    text: Cow<'static, str>,
+}
 
 impl Reply {
     /// The octets that go on the wire.
     pub fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
+        self.text.as_bytes()
     }
 
     /// The three digits, such as 250.
     pub fn code(&self) -> u16 {
-        self.0
-            .get(..3)
-            .and_then(|digits| digits.parse().ok())
-            .unwrap_or(0)
+        self.code
+    }
+
+    /// The text of one line, without its CRLF.
+    pub fn line(&self) -> &str {
+        self.text.trim_end()
+    }
+
+    const fn fixed(text: &'static str) -> Reply {
+        Reply {
+            code: code_of(text),
+            text: Cow::Borrowed(text),
+        }
+    }
+
+    fn made(text: String) -> Reply {
+        Reply {
+            code: code_of(&text),
+            text: Cow::Owned(text),
+        }
+    }
+}
+
+/// The three digits that `text` begins with.
+const fn code_of(text: &str) -> u16 {
+    match text.as_bytes() {
+        [hundreds, tens, ones, ..] => {
+            100 * (*hundreds - b'0') as u16 + 10 * (*tens - b'0') as u16 + (*ones - b'0') as u16
+        }
+        _ => 0,
     }
 }
 
 impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Reply({:?})", self.0)
+        write!(f, "Reply({:?})", self.text)
     }
 }
 
 /// Declares the replies that never vary.
 macro_rules! replies {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
-        $($(#[$doc])* pub const $name: Reply = Reply(Cow::Borrowed(concat!($text, "\r\n")));)*
+        $($(#[$doc])* pub const $name: Reply = Reply::fixed(concat!($text, "\r\n"));)*
         /// Every reply that never varies.
         const UNVARYING: &[Reply] = &[$($name),*];
     };
@@ -159,29 +188,29 @@ replies! {
 
 /// The greeting, with the server's name.
 pub fn banner_220(hostname: &str) -> Reply {
-    Reply(Cow::Owned(format!("220 {hostname} MM4 ready\r\n")))
+    Reply::made(format!("220 {hostname} MM4 ready\r\n"))
 }
 
 /// The answer to HELO.
 pub fn helo_250(hostname: &str, client: &str) -> Reply {
-    Reply(Cow::Owned(format!("250 {hostname} Hello {client}\r\n")))
+    Reply::made(format!("250 {hostname} Hello {client}\r\n"))
 }
 
 /// The answer to EHLO with the extensions: RFC 2920, RFC 1870, RFC 6152 and
 /// RFC 4954, in that order.
 pub fn ehlo_250(hostname: &str, client: &str, max_message_size: u64) -> Reply {
-    Reply(Cow::Owned(format!(
+    Reply::made(format!(
         "250-{hostname} Hello {client}\r\n\
          250-PIPELINING\r\n\
          250-SIZE {max_message_size}\r\n\
          250-8BITMIME\r\n\
          250 AUTH PLAIN LOGIN\r\n"
-    )))
+    ))
 }
 
 /// The mail is durable under this id.
 pub fn queued_250(id: &str) -> Reply {
-    Reply(Cow::Owned(format!("250 queued as <{id}>\r\n")))
+    Reply::made(format!("250 queued as <{id}>\r\n"))
 }
 
 /// The code of every reply there is.

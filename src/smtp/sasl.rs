@@ -18,11 +18,11 @@ impl SystemId {
     /// Nothing where `text` is empty, over [`MAX_SYSTEM_ID`] octets, or holds an
     /// octet that is not allowed.
     pub fn parse(text: &str) -> Option<SystemId> {
-        let fine = (1..=MAX_SYSTEM_ID).contains(&text.len())
+        let valid = (1..=MAX_SYSTEM_ID).contains(&text.len())
             && text
                 .bytes()
                 .all(|octet| octet.is_ascii_graphic() && octet != b':');
-        fine.then(|| SystemId(text.into()))
+        valid.then(|| SystemId(text.into()))
     }
 
     /// As in the accounts file.

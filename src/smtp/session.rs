@@ -78,6 +78,9 @@ pub struct Session {
     errors: u32,
     /// Refused logins of this connection.
     auth_failures: u32,
+    /// The argument of the last command, if it was refused and the log may show
+    /// it.
+    refused: Option<Box<str>>,
 }
 
 /// The account that a client acts for.
@@ -167,6 +170,7 @@ impl Session {
             phase: Phase::Command,
             errors: 0,
             auth_failures: 0,
+            refused: None,
         }
     }
 
@@ -276,6 +280,17 @@ impl Session {
         self.login.is_some()
     }
 
+    /// The account that the client is logged in as.
+    pub fn system_id(&self) -> Option<&SystemId> {
+        self.login.as_ref().map(Login::system_id)
+    }
+
+    /// The argument of the command that was refused last, given once. Arguments
+    /// that may hold a password are never given.
+    pub fn take_refused(&mut self) -> Option<Box<str>> {
+        self.refused.take()
+    }
+
     /// Whether a mail is on its way in: behind a 354, before its reply.
     pub fn is_receiving_mail(&self) -> bool {
         matches!(self.phase, Phase::Data(_) | Phase::Condemned(_))
@@ -304,6 +319,18 @@ impl Session {
 
     fn execute(&mut self, line: &[u8]) -> Step<'static> {
         let (verb, argument) = command::parse(line);
+        let step = self.obey(verb, argument);
+        let shown = matches!(verb, Verb::Helo | Verb::Ehlo | Verb::Mail | Verb::Rcpt);
+        let reply = match &step {
+            Step::Reply(reply) | Step::Close(reply) => Some(reply),
+            _ => None,
+        };
+        let refused = shown && reply.is_some_and(|reply| reply.code() >= 400);
+        self.refused = refused.then(|| String::from_utf8_lossy(argument).into());
+        step
+    }
+
+    fn obey(&mut self, verb: Verb, argument: &[u8]) -> Step<'static> {
         match verb {
             Verb::Helo | Verb::Ehlo => self.hello(verb, argument),
             Verb::Auth => self.auth(argument),

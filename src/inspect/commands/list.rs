@@ -1,9 +1,9 @@
 //! `mm4spool list`: a table of the last messages.
 
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 
-use super::{Command, Failure, Outcome, Syntax, filters, report};
-use crate::inspect::filter::Unreadable;
+use super::{Command, Failure, Outcome, Syntax, filters, report, warn};
+use crate::inspect::filter::{DEFAULT_LAST, Unreadable};
 use crate::inspect::message::Message;
 use crate::inspect::output::json;
 use crate::inspect::output::table::{self, Row};
@@ -51,5 +51,11 @@ fn run(arguments: &[String], out: &mut dyn Write) -> Outcome {
         }
     }
     table::write(rows, &entries, &Terminal::of_stdout(), out).map_err(Failure::Output)?;
+    let more = entries.len().saturating_sub(DEFAULT_LAST);
+    if filter.is_default() && more > 0 && io::stderr().is_terminal() {
+        warn(&format!(
+            "{more} older messages are not shown; use --last N"
+        ));
+    }
     Ok(report(&selection.unreadable))
 }

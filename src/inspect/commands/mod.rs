@@ -268,13 +268,21 @@ mod filters {
                 "only messages received since a date, an RFC 3339 time or an age (10m, 2h, 3d)",
                 "TIME",
             )
-            .optopt("", "last", "only the last N of them (default 20)", "N");
+            .optopt("", "last", "only the last N of them (default 20, with another filter all)", "N");
     }
 
     /// The filter that they make.
     pub(super) fn parse(given: &Given) -> Result<Filter, Failure> {
         let now = Timestamp::now();
         let time = "a date, an RFC 3339 time or an age such as 2h";
+        // Who filters wants every match.
+        let filters = ["account", "type", "since"];
+        let is_filtered = filters.iter().any(|filter| given.has(filter));
+        let default = if is_filtered {
+            usize::MAX
+        } else {
+            DEFAULT_LAST
+        };
         Ok(Filter {
             account: given.text("account"),
             types: given.parsed(
@@ -283,7 +291,7 @@ mod filters {
                 parse_types,
             )?,
             since: given.parsed("since", time, |word| parse_time(word, now))?,
-            last: given.number("last")?.unwrap_or(DEFAULT_LAST),
+            last: given.number("last")?.unwrap_or(default),
         })
     }
 }
