@@ -1,5 +1,5 @@
-//! Reads `tests/dialogs/*.txt`; `tests/dialogs/README.md` says what may stand
-//! there. A file that says anything else is refused with the number of its line.
+//! Reads `tests/dialogs/*.txt`, whose lines `tests/README.md` describes. Any other
+//! line is an error that names the file and the number of the line.
 
 use std::fs;
 use std::path::{Path, PathBuf};
