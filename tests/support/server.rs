@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::CertificateDer;
@@ -134,11 +135,20 @@ impl Builder {
             .clone()
             .unwrap_or_else(|| self.dir.path().join("spool"));
         let mut command = self.command(&spool);
-        let output = command
+        let mut child = command
             .env("RUST_LOG", "info")
             .stderr(Stdio::piped())
-            .output()
+            .spawn()
             .unwrap();
+        let deadline = Instant::now() + DEADLINE;
+        // One that starts after all must not keep the test waiting.
+        while child.try_wait().unwrap().is_none() {
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let output = child.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         (output.status.code(), text)
     }
