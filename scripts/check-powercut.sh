@@ -59,7 +59,7 @@ main() {
     build
     cc -O1 -o "$TEMP/no_sync" "$POWERCUT/no_sync.c" || die "cannot compile no_sync.c"
     make_account "$TEMP/accounts" demo
-    (umask 077 && printf '%s\n' "$KEY" >"$TEMP/password")
+    (umask 077 && printf '%s\n' "$PASSWORD" >"$TEMP/password")
     mkdir "$TEMP/work"
     cut_power --cuts "$cuts" --fs "$file_systems" ${seed:+--seed "$seed"}
 }
