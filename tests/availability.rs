@@ -64,18 +64,21 @@ fn a_tls_client_that_says_close_notify_right_after_its_commands_gets_every_reply
     assert!(replies.ends_with("250 OK\r\n"), "{replies}");
 }
 
-/// What one of these connections costs, in bytes of private memory.
-fn memory_of_each(server: &Server, count: usize, mut open: impl FnMut() -> Client) -> u64 {
+/// Waits until each of these connections costs less than `limit` bytes of private
+/// memory: a buffer for messages is given back after a second without one.
+fn wait_for_memory_of_each(
+    server: &Server,
+    count: usize,
+    limit: u64,
+    mut open: impl FnMut() -> Client,
+) {
     let before = server.private_memory();
     let clients: Vec<_> = (0..count).map(|_| open()).collect();
-    // A buffer for messages is given back after a second without one.
-    let mut least = u64::MAX;
-    for _ in 0..15 {
-        std::thread::sleep(Duration::from_millis(100));
-        least = least.min(server.private_memory());
-    }
+    let each = || server.private_memory().saturating_sub(before) / count as u64;
+    wait_for(&format!("less than {limit} bytes for each"), || {
+        (each() < limit).then_some(())
+    });
     drop(clients);
-    least.saturating_sub(before) / count as u64
 }
 
 #[test]
@@ -89,10 +92,9 @@ fn an_idle_connection_costs_as_much_whatever_it_did_before() {
             let log = server.log();
             (log.matches("mm4d] disconnected").count() == 8).then_some(())
         });
-        let cost = memory_of_each(&server, CLIENTS, || busy(&server, tls));
         // Less than half of what it was; a build without optimisation has large frames.
         let limit = if tls { 96 } else { 60 } * 1024;
-        assert!(cost < limit, "{cost} bytes each, TLS {tls}");
+        wait_for_memory_of_each(&server, CLIENTS, limit, || busy(&server, tls));
     }
 }
 
