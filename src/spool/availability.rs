@@ -75,6 +75,9 @@ impl Availability {
     pub(crate) fn probe(&self) {
         self.suspect.store(false, Ordering::Relaxed);
         let result = self.disk.probe().and_then(|()| self.check_free());
+        if matches!(&result, Err(error) if error.is_shortage_of_descriptors()) {
+            return;
+        }
         let was_available = self.available.swap(result.is_ok(), Ordering::Relaxed);
         match result {
             Ok(()) if !was_available => log::spool_available(),

@@ -21,6 +21,16 @@ impl SpoolError {
         SpoolError { doing, error }
     }
 
+    /// Whether it was the process that had no descriptor left, which says
+    /// nothing about the spool.
+    pub(crate) fn is_shortage_of_descriptors(&self) -> bool {
+        let errno = rustix::io::Errno::from_io_error(&self.error);
+        matches!(
+            errno,
+            Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE)
+        )
+    }
+
     /// For `map_err`.
     pub(crate) fn at(doing: &'static str) -> impl FnOnce(io::Error) -> SpoolError {
         move |error| SpoolError::new(doing, error)
