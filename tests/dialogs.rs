@@ -297,7 +297,7 @@ fn there_are_forty_dialogs_at_least() {
 }
 
 /// Replies that no dialog can bring about, and the tests that do.
-const SHOWN_ELSEWHERE: [&str; 5] = [
+const SHOWN_ELSEWHERE: [&str; 6] = [
     // networks.rs: an_explicit_login_replaces_the_account_of_the_network
     "AUTH_IN_TRANSACTION_503",
     // server.rs: sigterm_lets_a_mail_in_progress_finish_and_sends_the_others_away
@@ -308,6 +308,8 @@ const SHOWN_ELSEWHERE: [&str; 5] = [
     "TOO_MANY_CONNECTIONS_421",
     // faults.rs: the_wire_says_250_for_a_whole_durable_file_and_452_otherwise
     "SPOOL_FAILED_452",
+    // real_faults.rs: new_moved_away_refuses_mail_until_it_is_back_or_another_one_is_there
+    "SPOOL_UNAVAILABLE_421",
 ];
 
 #[test]

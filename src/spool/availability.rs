@@ -5,12 +5,10 @@
 //! Each change is one line in the log. A single failure that a probe does not
 //! confirm refuses its own message and changes nothing.
 
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::SpoolError;
 use super::disk::Disk;
 use crate::log;
 
@@ -22,8 +20,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Shared by the sessions and the writer.
 pub(crate) struct Availability {
     disk: Arc<dyn Disk>,
-    /// Bytes that must be free; 0 for any number.
-    min_free: u64,
+    /// What the last probe or step found.
     available: AtomicBool,
     /// A step has failed since the last probe began.
     suspect: AtomicBool,
@@ -32,10 +29,9 @@ pub(crate) struct Availability {
 }
 
 impl Availability {
-    pub(crate) fn new(disk: Arc<dyn Disk>, min_free: u64) -> Availability {
+    pub(crate) fn new(disk: Arc<dyn Disk>) -> Availability {
         Availability {
             disk,
-            min_free,
             available: AtomicBool::new(true),
             suspect: AtomicBool::new(false),
             looked: Mutex::new(None),
@@ -64,9 +60,7 @@ impl Availability {
         if looked.is_some_and(|last| now.duration_since(last) < LOOK_INTERVAL) {
             return true;
         }
-        let works = self.disk.check_in_place().is_ok()
-            && self.disk.check_writable().is_ok()
-            && self.check_free().is_ok();
+        let works = self.disk.check_in_place().is_ok() && self.disk.check_writable().is_ok();
         *looked = works.then_some(now);
         works
     }
@@ -74,7 +68,7 @@ impl Availability {
     /// Probes the disk, and logs what has changed.
     pub(crate) fn probe(&self) {
         self.suspect.store(false, Ordering::Relaxed);
-        let result = self.disk.probe().and_then(|()| self.check_free());
+        let result = self.disk.probe();
         if matches!(&result, Err(error) if error.is_shortage_of_descriptors()) {
             return;
         }
@@ -84,15 +78,5 @@ impl Availability {
             Err(error) if was_available => log::spool_unavailable(&error),
             _ => {}
         }
-    }
-
-    fn check_free(&self) -> Result<(), SpoolError> {
-        // One that does not say how much is free may still work.
-        let free = self.disk.free().unwrap_or(u64::MAX);
-        if free >= self.min_free {
-            return Ok(());
-        }
-        let error = format!("{free} bytes are free, less than --min-free");
-        Err(SpoolError::new("take mail", io::Error::other(error)))
     }
 }

@@ -52,7 +52,7 @@ impl Spool {
         reserve: Reserve,
     ) -> (Spool, impl FnOnce() + Send + 'static) {
         let disk: Arc<dyn Disk> = Arc::new(disk);
-        let availability = Arc::new(Availability::new(Arc::clone(&disk), reserve.min_free));
+        let availability = Arc::new(Availability::new(Arc::clone(&disk)));
         let stats = Arc::new(Stats::new(Arc::clone(&disk)));
         let (jobs, run) = writer::writer(
             Arc::clone(&disk),
