@@ -24,7 +24,7 @@ main() {
     fi
     ensure debootstrap || { warn "debootstrap is missing; nothing was checked" && exit "$SKIPPED_STATUS"; }
     make_temp
-    trap 'unmount; clean_up' EXIT
+    trap 'status=$?; unmount; clean_up "$status"' EXIT
     (($#)) || set -- bookworm trixie
     for release in "$@"; do check "$release"; done
     tally
@@ -51,7 +51,7 @@ check() {
         pass "$release: no service was enabled"
     fi
     unmount
-    rm -rf "$root"
+    rm -rf --one-file-system "$root"
 }
 
 mirror() {
@@ -59,11 +59,10 @@ mirror() {
         /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2>/dev/null | head -n 1)}"
 }
 
-# furnish ROOT: /proc and /dev, a user, and this machine's way to the network.
+# furnish ROOT: /proc (debootstrap has made the devices), a user, and this machine's way to the network.
 furnish() {
     local root=$1 file
     mount -t proc proc "$root/proc" && MOUNTS+=("$root/proc")
-    mount --rbind /dev "$root/dev" && mount --make-rslave "$root/dev" && MOUNTS+=("$root/dev")
     for file in /etc/resolv.conf /etc/hosts /etc/ssl/certs/ca-certificates.crt; do
         if [[ -e $file ]]; then cat "$file" >"$root$file"; fi
     done
@@ -71,7 +70,8 @@ furnish() {
     mkdir -p "$root/usr/local/share/ca-certificates"
     find /usr/local/share/ca-certificates -name '*.crt' -exec cp {} "$root/usr/local/share/ca-certificates" \;
     find /etc/apt/apt.conf.d -name '*proxy*' -exec cp {} "$root/etc/apt/apt.conf.d" \;
-    chroot "$root" update-ca-certificates >/dev/null 2>&1
+    chroot "$root" update-ca-certificates >"$TEMP/log" 2>&1 ||
+        warn "update-ca-certificates failed:" "$(tail -n 3 "$TEMP/log")"
     chroot "$root" useradd --create-home newcomer
     for file in "$root/root" "$root/home/newcomer"; do
         mkdir -p "$file/.cargo"
@@ -125,7 +125,7 @@ attempt() {
 
 unmount() {
     local mount
-    for mount in "${MOUNTS[@]}"; do umount --recursive --lazy "$mount" || true; done
+    for mount in "${MOUNTS[@]}"; do umount --lazy "$mount" || true; done
     MOUNTS=()
 }
 

@@ -206,13 +206,14 @@ make_temp() {
     trap 'exit 143' TERM
 }
 
+# clean_up [STATUS]: what a script does at its end; STATUS is that of the script.
 clean_up() {
-    local status=$?
+    local status=${1:-$?}
     if [[ -n ${SERVER_PID:-} ]]; then
         kill -KILL "$SERVER_PID" 2>/dev/null || true
         wait "$SERVER_PID" 2>/dev/null || true
     fi
-    rm -rf "$TEMP"
+    rm -rf --one-file-system "$TEMP"
     exit "$status"
 }
 
