@@ -132,7 +132,13 @@ fn inspect(mail: &[u8]) {
     let raw = store.read(&entries[0]).unwrap();
     let message = Message::read(&entries[0], &raw);
     let mut out = Vec::new();
-    text::write(&message, &Terminal::plain(), &mut out).unwrap();
+    text::write(
+        &message,
+        &text::Extras::default(),
+        &Terminal::plain(),
+        &mut out,
+    )
+    .unwrap();
     json::write(&message, &mut out).unwrap();
     check::findings(&message, &Profile::default());
     let now = "2022-01-26T00:17:43Z".parse().unwrap();

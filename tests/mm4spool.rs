@@ -1106,6 +1106,50 @@ fn every_structure_seen_on_the_wire_is_taken_apart() {
 }
 
 #[test]
+fn text_is_shown_as_a_phone_shows_it_and_nothing_is_lost_without_a_finding() {
+    for (mail, wanted, code) in [
+        (
+            "Content-Type: multipart/mixed; boundary=x\n\n--x\nContent-Type: text/plain\n\
+             hello there\nTo: you\n\nbye\n--x--\n",
+            "hello there\nTo: you\n\nbye",
+            "no-empty-line",
+        ),
+        (
+            "Subject: x\nhello there\nbye\n",
+            "hello there\nbye",
+            "no-empty-line",
+        ),
+        (
+            "Content-Type: multipart/mixed; boundary=y\n\nhello there\n",
+            "hello there",
+            "no-delimiter",
+        ),
+        (
+            "Content-Type: text/plain\nContent-Transfer-Encoding: x-uuencode\n\n\
+             begin 644 a.txt\n+:&5L;&\\@=V]R;&0 \n`\nend\n",
+            "hello world",
+            "",
+        ),
+        (
+            "Content-Type: application/vnd.wap.multipart.related\n\
+             Content-Transfer-Encoding: base64\n\nAQEFg2hlbGxv\n",
+            "hello",
+            "",
+        ),
+        (
+            "Content-Type: text/plain; charset=x-no-such\n\nשלום\n",
+            "שלום",
+            "bad-charset",
+        ),
+    ] {
+        let found = object(mail.as_bytes());
+        assert_eq!(at(&found, "/parts/0/text"), wanted, "{mail}");
+        let codes = at(&found, "/findings").to_string();
+        assert!(code.is_empty() || codes.contains(code), "{mail}: {codes}");
+    }
+}
+
+#[test]
 fn every_command_has_an_answer_to_every_sample() {
     let mails = all_samples();
     let place = Place::new();
@@ -1145,7 +1189,8 @@ fn do_everything(mail: &[u8]) {
     let file = store.read(&entries[0]).unwrap();
     let message = Message::read(&entries[0], &file);
     let mut out = Vec::new();
-    text::write(&message, &Terminal::in_colour(), &mut out).unwrap();
+    let extras = text::Extras::default();
+    text::write(&message, &extras, &Terminal::in_colour(), &mut out).unwrap();
     let now = "2022-01-26T00:17:43Z".parse().unwrap();
     Page::prepare(&store, entries.clone(), 1)
         .write(&store, "x", now, &mut out)

@@ -29,14 +29,20 @@ pub enum Code {
     BadBase64,
     /// Quoted-printable that cannot be decoded whole.
     BadQuotedPrintable,
-    /// A transfer encoding that nobody knows.
+    /// Uuencoded text that cannot be decoded whole.
+    BadUuencode,
+    /// A transfer encoding that is unknown.
     UnknownEncoding,
+    /// A charset that is unknown, or that has no letter for some bytes of a text.
+    BadCharset,
     /// Another message has the same account and transaction.
     Duplicate,
     /// The file does not begin with header fields.
     NoHeader,
     /// Lines of the header are not fields.
     HeaderJunk,
+    /// A header ends without its empty line, and text follows it.
+    NoEmptyLine,
     /// The header is longer than what is read of it.
     HeaderTooLong,
     /// A multipart names no boundary.
@@ -55,7 +61,7 @@ pub enum Code {
 
 impl Code {
     /// All of them, in the order of the list in README.md.
-    pub const ALL: [Code; 23] = [
+    pub const ALL: [Code; 26] = [
         Code::MissingField,
         Code::MissingContent,
         Code::RepeatedField,
@@ -68,10 +74,13 @@ impl Code {
         Code::SmilUnresolved,
         Code::BadBase64,
         Code::BadQuotedPrintable,
+        Code::BadUuencode,
         Code::UnknownEncoding,
+        Code::BadCharset,
         Code::Duplicate,
         Code::NoHeader,
         Code::HeaderJunk,
+        Code::NoEmptyLine,
         Code::HeaderTooLong,
         Code::NoBoundary,
         Code::NoDelimiter,
@@ -96,10 +105,13 @@ impl Code {
             Code::SmilUnresolved => "smil-unresolved",
             Code::BadBase64 => "bad-base64",
             Code::BadQuotedPrintable => "bad-quoted-printable",
+            Code::BadUuencode => "bad-uuencode",
+            Code::BadCharset => "bad-charset",
             Code::UnknownEncoding => "unknown-encoding",
             Code::Duplicate => "duplicate",
             Code::NoHeader => "no-header",
             Code::HeaderJunk => "header-junk",
+            Code::NoEmptyLine => "no-empty-line",
             Code::HeaderTooLong => "header-too-long",
             Code::NoBoundary => "no-boundary",
             Code::NoDelimiter => "no-delimiter",

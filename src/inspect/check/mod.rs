@@ -13,8 +13,8 @@ use std::collections::HashSet;
 
 use super::finding::{Code, Finding};
 use super::message::{self, Message};
-use super::mime::Part;
 use super::mime::transfer::Encoding;
+use super::mime::{Part, charset};
 use crate::mm4::{MessageType, fields};
 
 pub use self::duplicates::Duplicates;
@@ -112,6 +112,13 @@ impl Findings {
             self.add(Code::NotReadWhole, text);
         }
         let header = &message.header;
+        if header.lacks_end(message.bytes) && !header.fields.is_empty() {
+            self.add(
+                Code::NoEmptyLine,
+                "the header ends without its empty line (RFC 5322 2.1); the first line that is \
+                 not a field begins the body",
+            );
+        }
         if header.fields.is_empty() {
             self.add(Code::NoHeader, "it does not begin with header fields");
         } else if header.junk > 0 {
@@ -253,15 +260,33 @@ impl Findings {
     }
 
     fn encoding(&mut self, part: &Part<'_>) {
-        let Some(fault) = part.decode().fault else {
+        let decoded = part.decode();
+        self.charset(part, &decoded.bytes);
+        let Some(fault) = decoded.fault else {
             return;
         };
         let code = match part.transfer_encoding() {
             Encoding::Base64 => Code::BadBase64,
             Encoding::QuotedPrintable => Code::BadQuotedPrintable,
+            Encoding::Uuencode => Code::BadUuencode,
             Encoding::Identity | Encoding::Unknown => Code::UnknownEncoding,
         };
         self.0.push(Finding::in_part(code, part.number, fault));
+    }
+
+    fn charset(&mut self, part: &Part<'_>, bytes: &[u8]) {
+        let Some(name) = part.params.get("charset").filter(|_| part.is_text()) else {
+            return;
+        };
+        let text = match charset::is_known(name) {
+            false => format!("the charset {name} is unknown"),
+            true if charset::loses(name, bytes) => {
+                format!("the text has bytes that are no letters in the charset {name}")
+            }
+            true => return,
+        };
+        self.0
+            .push(Finding::in_part(Code::BadCharset, part.number, text));
     }
 
     fn media_type(&mut self, part: &Part<'_>, profile: &Profile) {
@@ -272,7 +297,7 @@ impl Findings {
             }
             let text = format!("the profile does not allow {media_type}");
             (Code::TypeNotAllowed, text)
-        } else if KNOWN_TYPES.contains(&media_type) || media_type.starts_with("multipart/") {
+        } else if KNOWN_TYPES.contains(&media_type) || part.is_multipart() {
             return;
         } else {
             let text = format!("{media_type} is not a media type that MMS uses");

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use super::{Command, Failure, Outcome, Syntax};
 use crate::inspect::message::Message;
+use crate::inspect::output::json;
 use crate::inspect::output::terminal::{self, Terminal};
-use crate::inspect::output::{json, text};
+use crate::inspect::output::text::{self, Extras};
 use crate::inspect::store::{Entry, RawMessage, Store};
 
 pub(super) const COMMAND: Command = Command {
@@ -27,7 +28,12 @@ fn run(arguments: &[String], out: &mut dyn Write) -> Outcome {
         .options
         .optflag("", "json", "print it as a JSON object")
         .optflag("", "raw", "print the file as it is")
-        .optflag("", "headers", "print its header block as it is");
+        .optflag("", "headers", "print its header block as it is")
+        .optflag(
+            "",
+            "source",
+            "print the source of HTML parts, not their text",
+        );
     let Some(given) = syntax.parse(arguments, out)? else {
         return Ok(ExitCode::SUCCESS);
     };
@@ -46,7 +52,10 @@ fn run(arguments: &[String], out: &mut dyn Write) -> Outcome {
     } else if given.has("raw") {
         write_raw(&store, &entry, &raw, &terminal, out)?;
     } else {
-        text::write(&message, &terminal, out).map_err(Failure::Output)?;
+        let extras = Extras {
+            source: given.has("source"),
+        };
+        text::write(&message, &extras, &terminal, out).map_err(Failure::Output)?;
     }
     Ok(ExitCode::SUCCESS)
 }

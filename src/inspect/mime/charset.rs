@@ -56,6 +56,17 @@ pub(crate) fn is_known(name: &str) -> bool {
         || mib_label(&name).is_some()
 }
 
+/// Whether some of the bytes are no letters in the charset of that name. UTF-8 and
+/// names that say nothing lose nothing: other bytes are read as Windows-1252, but are
+/// then not what the name says.
+pub(crate) fn loses(name: &str, bytes: &[u8]) -> bool {
+    match label(name).as_str() {
+        "utf-8" | "utf8" | "106" => std::str::from_utf8(bytes).is_err(),
+        "us-ascii" | "ascii" | "3" => !bytes.is_ascii(),
+        _ => decode(name, bytes).contains('\u{fffd}'),
+    }
+}
+
 /// Valid UTF-8 as it is, without its byte order mark; other bytes as
 /// Windows-1252. Text with letters beyond ASCII may be cut off within its last.
 pub(crate) fn utf8_or_latin(bytes: &[u8]) -> String {
@@ -182,6 +193,8 @@ mod tests {
         assert_eq!(decode("UTF-7", b"+BekF3AXVBd0-"), "שלום");
         assert!(is_known("106") && is_known("ISO-8859-1") && is_known("us-ascii"));
         assert!(!is_known("no-such-charset"));
+        assert!(loses("utf-8", b"caf\xe9") && loses("us-ascii", b"caf\xe9"));
+        assert!(loses("shift_jis", b"\x81") && !loses("iso-8859-1", b"caf\xe9"));
     }
 
     #[test]

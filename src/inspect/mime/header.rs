@@ -1,8 +1,10 @@
 //! The header block of a mail or of one of its parts.
 //!
-//! Lenient: a line that is not a field is skipped and counted, a fold of white
-//! space alone belongs to its field, LF does for CRLF, the empty line at the
-//! end may be missing. Nothing fails. Limits: [`MAX_BYTES`] of block,
+//! Lenient: a fold of white space alone belongs to its field, LF does for CRLF, the
+//! empty line at the end may be missing. In a mail a line that is not a field is
+//! skipped and counted, since fields of MM4 may follow it; lines after the last
+//! field of a block that has no end are the body. In a part the first line that is
+//! not a field begins the body. Nothing fails. Limits: [`MAX_BYTES`] of block,
 //! [`MAX_FIELDS`] fields in a mail and [`MAX_PART_FIELDS`] in a part,
 //! [`MAX_VALUE`] bytes of a field; what is beyond is left out and
 //! [`Header::cut`] says so. The time is linear in the length of the block.
@@ -33,6 +35,17 @@ pub struct Header<'a> {
     pub cut: bool,
     /// The empty line was there.
     pub ended: bool,
+    /// Lines that are not fields begin here and no field follows them.
+    tail: Option<Tail>,
+}
+
+/// Lines at the end of a block that are not fields.
+#[derive(Clone, Copy, Debug)]
+struct Tail {
+    /// Where they begin.
+    start: usize,
+    /// Lines that were not fields before them.
+    junk_before: usize,
 }
 
 /// One field: RFC 5322 2.2, more or less.
@@ -48,35 +61,49 @@ pub struct Field<'a> {
 impl<'a> Header<'a> {
     /// Reads the header block at the start of `bytes`, a mail.
     pub fn parse(bytes: &'a [u8]) -> Header<'a> {
-        Self::parse_some(bytes, MAX_FIELDS)
+        let mut header = Header::default();
+        header.length = header.read(bytes, MAX_FIELDS, false);
+        if let (Some(tail), false, false) = (header.tail, header.ended, header.cut) {
+            header.length = tail.start;
+            header.junk = tail.junk_before;
+        }
+        header
     }
 
     /// Reads the header block at the start of `bytes`, a part of a mail.
     pub fn parse_part(bytes: &'a [u8]) -> Header<'a> {
-        Self::parse_some(bytes, MAX_PART_FIELDS)
+        let mut header = Header::default();
+        header.length = header.read(bytes, MAX_PART_FIELDS, true);
+        header.junk = 0;
+        header
     }
 
-    fn parse_some(bytes: &'a [u8], max_fields: usize) -> Header<'a> {
-        let mut header = Header::default();
+    /// Whether the block ended without its empty line although a body follows.
+    pub fn lacks_end(&self, bytes: &[u8]) -> bool {
+        !self.ended && !self.cut && self.length < bytes.len()
+    }
+
+    /// Takes the lines of the block, and returns where the body begins.
+    fn read(&mut self, bytes: &'a [u8], max_fields: usize, only_fields: bool) -> usize {
         let mut at = 0;
         while at < bytes.len() {
             let line = line_at(bytes, at);
             let next = at + line.len();
             if without_line_end(line).is_empty() {
-                header.ended = true;
-                at = next;
-                break;
+                self.ended = true;
+                return next;
             }
             if next > MAX_BYTES {
-                header.cut = true;
-                at = body_after(bytes, at);
-                break;
+                self.cut = true;
+                return body_after(bytes, at);
             }
-            header.take(bytes, at, next, max_fields);
+            self.take(bytes, at, next, max_fields);
+            if only_fields && self.junk > 0 {
+                return at;
+            }
             at = next;
         }
-        header.length = at;
-        header
+        at
     }
 
     fn take(&mut self, bytes: &'a [u8], start: usize, end: usize, max_fields: usize) {
@@ -87,16 +114,28 @@ impl<'a> Header<'a> {
         }
         let name = memchr::memchr(b':', line).and_then(|colon| line.get(..colon));
         match name.map(<[u8]>::trim_ascii_end) {
+            Some(name) if !is_name(name) => self.add_junk(start, line),
+            None => self.add_junk(start, line),
             Some(_) if self.fields.len() >= max_fields => self.cut = true,
-            Some(name) if is_name(name) => self.fields.push(Field {
-                name,
-                whole: line,
-                start,
-            }),
-            // The line that a mailbox file puts before each mail.
-            _ if start == 0 && line.starts_with(b"From ") => {}
-            _ => self.junk += 1,
+            Some(name) => {
+                self.tail = None;
+                self.fields.push(Field {
+                    name,
+                    whole: line,
+                    start,
+                });
+            }
         }
+    }
+
+    fn add_junk(&mut self, start: usize, line: &[u8]) {
+        // The line that a mailbox file puts before each mail.
+        if start == 0 && line.starts_with(b"From ") {
+            return;
+        }
+        let junk_before = self.junk;
+        self.tail.get_or_insert(Tail { start, junk_before });
+        self.junk += 1;
     }
 
     /// A fold belongs to the field that ends where it begins (RFC 5322 2.2.3).
@@ -106,7 +145,7 @@ impl<'a> Header<'a> {
                 field.whole = bytes.get(field.start..end).unwrap_or_default();
             }
             _ if self.cut => {}
-            _ => self.junk += 1,
+            _ => self.add_junk(start, b""),
         }
     }
 
@@ -284,6 +323,30 @@ mod tests {
             Header::parse(b"From someone\nnonsense\n fold of it\n: no name\na b: c\nTo: x\n\n");
         assert_eq!(header.junk, 4);
         assert_eq!(header.value("to").as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn a_body_without_its_empty_line_begins_with_the_first_line_that_is_no_field() {
+        let mail = b"Subject: x\nnot a field\nTo: a\nhello there\n world\n";
+        let header = Header::parse(mail);
+        assert_eq!(
+            mail.get(header.length..),
+            Some(&b"hello there\n world\n"[..])
+        );
+        assert_eq!(header.junk, 1);
+        assert!(header.lacks_end(mail));
+        let part = b"Content-Type: text/plain;\n name=a\nhello there\nTo: you\n\nbye";
+        let header = Header::parse_part(part);
+        assert_eq!(
+            part.get(header.length..),
+            Some(&b"hello there\nTo: you\n\nbye"[..])
+        );
+        assert_eq!(header.fields.len(), 1);
+        assert!(header.lacks_end(part));
+        let whole = b"no field at all";
+        assert_eq!(Header::parse_part(whole).length, 0);
+        assert_eq!(Header::parse(whole).length, 0);
+        assert!(!Header::parse(b"To: a\n").lacks_end(b"To: a\n"));
     }
 
     #[test]

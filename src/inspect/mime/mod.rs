@@ -11,13 +11,18 @@
 
 pub mod charset;
 pub mod header;
+pub mod html;
+mod multipart;
 pub mod params;
 pub mod transfer;
 pub mod words;
+mod wsp;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use self::header::{Header, line_at, without_line_end};
+use self::header::Header;
+use self::multipart::Division;
 use self::transfer::{Decoded, Encoding};
 use super::finding::{Code, Finding};
 
@@ -47,8 +52,9 @@ pub struct Part<'a> {
     pub location: Option<String>,
     /// How the body is encoded, in lower case; `7bit` when nothing is said.
     pub encoding: String,
-    /// The body as it was sent, without the line end before the delimiter.
-    pub body: &'a [u8],
+    /// The body as it was sent, without the line end before the delimiter; empty
+    /// for a container.
+    pub body: Cow<'a, [u8]>,
 }
 
 /// Divides a mail into its parts. `header` is its header block, `body` what
@@ -57,10 +63,14 @@ pub fn parts<'a>(header: &Header<'a>, body: &'a [u8]) -> (Vec<Part<'a>>, Vec<Fin
     let mut walk = Walk::default();
     let bare = body.trim_ascii().is_empty() && header.field("content-type").is_none();
     if !bare {
-        walk.part(header, body, 0, "text/plain");
+        walk.part(describe(header, 0, "text/plain"), body, Cow::Borrowed);
     }
     (walk.parts, walk.findings)
 }
+
+/// Makes the body of a part from a piece of what is divided: borrowed from the
+/// mail, or copied where what is divided had to be decoded first.
+type Keep<'b, 'a> = fn(&'b [u8]) -> Cow<'a, [u8]>;
 
 #[derive(Default)]
 struct Walk<'a> {
@@ -70,78 +80,127 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn part(&mut self, header: &Header<'a>, body: &'a [u8], depth: usize, default: &str) {
-        let mut part = describe(header, body, depth, default);
-        let pieces = self.pieces(&part);
-        if pieces.is_empty() {
-            self.leaves += 1;
-            part.number = Some(self.leaves);
-            self.parts.push(part);
-            return;
-        }
-        // RFC 2046 5.1.5: what a digest holds is a message unless it says so.
-        let default = match part.media_type.as_str() {
-            "multipart/digest" => "message/rfc822",
-            _ => "text/plain",
-        };
-        self.parts.push(part);
-        for (at, piece) in pieces.iter().enumerate() {
-            if self.parts.len() >= MAX_PARTS {
-                let left = pieces.len() - at;
-                self.report(
-                    Code::TooManyParts,
-                    format!("{left} parts after the first {MAX_PARTS} were left out"),
-                );
-                return;
+    fn part<'b>(&mut self, mut part: Part<'a>, body: &'b [u8], keep: Keep<'b, 'a>) {
+        if part.is_multipart() {
+            match self.divide(part, body, keep) {
+                None => return,
+                Some(undivided) => part = undivided,
             }
-            let (header, body) = split_header(piece);
-            self.part(&header, body, depth + 1, default);
         }
+        self.leaves += 1;
+        part.number = Some(self.leaves);
+        part.body = keep(body);
+        self.parts.push(part);
     }
 
-    /// The bodies between the delimiters of a multipart; none when it is not a
-    /// multipart or cannot be divided.
-    fn pieces(&mut self, part: &Part<'a>) -> Vec<&'a [u8]> {
-        if !part.media_type.starts_with("multipart/") {
-            return Vec::new();
-        }
+    /// Divides a multipart; one that cannot be divided is returned.
+    fn divide<'b>(
+        &mut self,
+        part: Part<'a>,
+        body: &'b [u8],
+        keep: Keep<'b, 'a>,
+    ) -> Option<Part<'a>> {
         if part.depth >= MAX_DEPTH {
             self.report(
                 Code::TooDeep,
                 format!("multiparts nested deeper than {MAX_DEPTH} levels were left undivided"),
             );
-            return Vec::new();
+            return Some(part);
         }
-        let Some(boundary) = self.boundary(part) else {
-            return Vec::new();
-        };
-        let (pieces, closed) = split(part.body, &boundary);
-        if pieces.is_empty() {
-            let text = format!("the boundary of a {} never occurs in it", part.media_type);
-            self.report(Code::NoDelimiter, text);
-            return another_boundary(part.body);
+        let division = Division::of(&part, body);
+        let is_divided = !division.pieces.is_empty();
+        if is_divided && division.faults.is_empty() {
+            self.pieces(part, &division, keep);
+            return None;
         }
-        if !closed {
-            let text = format!("a {} ends without its closing delimiter", part.media_type);
-            self.report(Code::Unterminated, text);
+        // RFC 2045 6.4 forbids to encode a multipart; WAP gateways do it.
+        let decoded = part.transfer_encoding().decode(body);
+        let inner = decoded.as_ref().map_or(body, |decoded| &decoded.bytes);
+        if let Some(entries) = part
+            .is_wap_multipart()
+            .then(|| wsp::entries(inner))
+            .flatten()
+        {
+            self.entries(part, &entries);
+            return None;
         }
-        pieces
+        let again = decoded.as_ref().map(|_| Division::of(&part, inner));
+        match again {
+            Some(again) if !again.pieces.is_empty() && !is_divided => {
+                self.pieces(part, &again, |piece| Cow::Owned(piece.to_vec()));
+                None
+            }
+            _ if is_divided => {
+                self.pieces(part, &division, keep);
+                None
+            }
+            _ => {
+                self.report_all(&division);
+                Some(part)
+            }
+        }
     }
 
-    /// What the multipart names, or what its first delimiter says.
-    fn boundary(&mut self, part: &Part<'a>) -> Option<Vec<u8>> {
-        let named = part.params.get("boundary").map(|named| named.trim_end());
-        if let Some(named) = named.filter(|named| !named.is_empty()) {
-            return Some(named.as_bytes().to_vec());
-        }
-        let guessed = guess_boundary(part.body);
-        let what = match guessed {
-            Some(_) => "; its first delimiter was taken",
-            None => " and has no delimiter",
+    fn pieces<'b>(&mut self, part: Part<'a>, division: &Division<'b>, keep: Keep<'b, 'a>) {
+        self.report_all(division);
+        // RFC 2046 5.1.5: what a digest holds is a message unless it says so.
+        let default = match part.media_type.as_str() {
+            "multipart/digest" => "message/rfc822",
+            _ => "text/plain",
         };
-        let text = format!("a {} names no boundary{what}", part.media_type);
-        self.report(Code::NoBoundary, text);
-        guessed
+        let depth = part.depth + 1;
+        self.parts.push(part);
+        for (at, piece) in division.pieces.iter().enumerate() {
+            if self.is_full(division.pieces.len() - at) {
+                return;
+            }
+            let header = Header::parse_part(piece);
+            self.report_header(&header, piece);
+            let body = piece.get(header.length..).unwrap_or_default();
+            self.part(describe(&header, depth, default), body, keep);
+        }
+    }
+
+    /// The entries of a multipart in WAP's binary form.
+    fn entries(&mut self, part: Part<'a>, entries: &[wsp::Entry<'_>]) {
+        let depth = part.depth + 1;
+        self.parts.push(part);
+        for (at, entry) in entries.iter().enumerate() {
+            if self.is_full(entries.len() - at) {
+                return;
+            }
+            let header = Header::parse_part(&entry.header);
+            let part = describe(&header, depth, "application/octet-stream");
+            self.part(part, entry.body, |body| Cow::Owned(body.to_vec()));
+        }
+    }
+
+    /// Whether no part is taken any more; `left` are left out then.
+    fn is_full(&mut self, left: usize) -> bool {
+        let is_full = self.parts.len() >= MAX_PARTS;
+        if is_full {
+            let text = format!("{left} parts after the first {MAX_PARTS} were left out");
+            self.report(Code::TooManyParts, text);
+        }
+        is_full
+    }
+
+    fn report_header(&mut self, header: &Header<'_>, piece: &[u8]) {
+        let part = self.leaves + 1;
+        if header.cut {
+            let text = format!("the header of part {part} is too long to be read whole");
+            self.report(Code::HeaderTooLong, text);
+        } else if header.lacks_end(piece) {
+            let text =
+                format!("the header of part {part} ends without its empty line (RFC 2046 5.1)");
+            self.report(Code::NoEmptyLine, text);
+        }
+    }
+
+    fn report_all(&mut self, division: &Division<'_>) {
+        for (code, text) in &division.faults {
+            self.report(*code, text.clone());
+        }
     }
 
     fn report(&mut self, code: Code, text: String) {
@@ -152,7 +211,8 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn describe<'a>(header: &Header<'a>, body: &'a [u8], depth: usize, default: &str) -> Part<'a> {
+/// A part by its header; its body is still empty.
+fn describe<'a>(header: &Header<'_>, depth: usize, default: &str) -> Part<'a> {
     let params = |name: &str| {
         let field = header.field_with_value(name)?;
         Some(params::parse(&field.unfolded()))
@@ -185,82 +245,8 @@ fn describe<'a>(header: &Header<'a>, body: &'a [u8], depth: usize, default: &str
         encoding: header
             .value("content-transfer-encoding")
             .map_or_else(|| "7bit".to_owned(), |value| value.to_ascii_lowercase()),
-        body,
+        body: Cow::Borrowed(&[]),
     }
-}
-
-/// A part may lack its header and even the empty line after it (RFC 2046
-/// 5.1): when its first line is not a field, all of it is body.
-fn split_header(piece: &[u8]) -> (Header<'_>, &[u8]) {
-    let header = Header::parse_part(piece);
-    if header.fields.is_empty() && header.junk > 0 {
-        return (Header::default(), piece);
-    }
-    let body = piece.get(header.length..).unwrap_or_default();
-    (header, body)
-}
-
-/// RFC 2046 5.1.1: a delimiter is a line of its own, the line end before it is
-/// part of it, blanks after it are not.
-fn split<'a>(body: &'a [u8], boundary: &[u8]) -> (Vec<&'a [u8]>, bool) {
-    let mut pieces = Vec::new();
-    let mut open = None;
-    let delimiter = [b"--", boundary].concat();
-    for at in line_starts(body, &delimiter) {
-        let line = line_at(body, at);
-        let rest = line.get(delimiter.len()..).unwrap_or_default();
-        let closes = match rest.trim_ascii_end() {
-            b"" => false,
-            b"--" => true,
-            _ => continue,
-        };
-        if let Some(start) = open {
-            pieces.push(without_line_end(body.get(start..at).unwrap_or_default()));
-        }
-        open = Some(at + line.len());
-        // Twice as many as are kept, so that the count of those left out is near.
-        if closes || pieces.len() >= 2 * MAX_PARTS {
-            return (pieces, true);
-        }
-    }
-    if let Some(start) = open {
-        pieces.push(body.get(start..).unwrap_or_default());
-    }
-    (pieces, false)
-}
-
-/// The places where a line begins with `text`.
-fn line_starts(body: &[u8], text: &[u8]) -> impl Iterator<Item = usize> {
-    let first = body.starts_with(text).then_some(0);
-    let needle = [b"\n", text].concat();
-    let mut from = 0;
-    let rest = std::iter::from_fn(move || {
-        let rest = body.get(from..)?;
-        let at = from + memchr::memmem::find(rest, &needle)?;
-        from = at + 1;
-        Some(at + 1)
-    });
-    first.into_iter().chain(rest)
-}
-
-/// Gateways have changed a boundary in one of its two places: what looks like a
-/// delimiter and occurs twice is taken for one.
-fn another_boundary(body: &[u8]) -> Vec<&[u8]> {
-    let Some(boundary) = guess_boundary(body) else {
-        return Vec::new();
-    };
-    let (pieces, closed) = split(body, &boundary);
-    if closed || pieces.len() > 1 {
-        pieces
-    } else {
-        Vec::new()
-    }
-}
-
-fn guess_boundary(body: &[u8]) -> Option<Vec<u8>> {
-    let at = line_starts(body, b"--").next()?;
-    let boundary = line_at(body, at).strip_prefix(b"--")?.trim_ascii_end();
-    (!boundary.is_empty() && boundary.len() <= 200).then(|| boundary.to_vec())
 }
 
 impl Part<'_> {
@@ -272,16 +258,30 @@ impl Part<'_> {
     /// Undoes the transfer encoding. One that is unknown leaves the body as it
     /// is, with a fault.
     pub fn decode(&self) -> Decoded {
-        let fault = match self.transfer_encoding() {
-            Encoding::Base64 => return transfer::base64(self.body),
-            Encoding::QuotedPrintable => return transfer::quoted_printable(self.body),
-            Encoding::Identity => None,
-            Encoding::Unknown => Some(format!("unknown transfer encoding {}", self.encoding)),
-        };
+        let encoding = self.transfer_encoding();
+        if let Some(decoded) = encoding.decode(&self.body) {
+            return decoded;
+        }
+        let unknown = encoding == Encoding::Unknown;
         Decoded {
             bytes: self.body.to_vec(),
-            fault,
+            fault: unknown.then(|| format!("unknown transfer encoding {}", self.encoding)),
         }
+    }
+
+    /// Whether its type is one that is divided into parts.
+    pub fn is_multipart(&self) -> bool {
+        self.media_type.starts_with("multipart/") || self.is_wap_multipart()
+    }
+
+    /// A multipart of WAP, as text or in its binary form (WAP-230-WSP 8.5).
+    fn is_wap_multipart(&self) -> bool {
+        let subtype = self
+            .media_type
+            .strip_prefix("application/vnd.wap.multipart.");
+        subtype.is_some_and(|subtype| {
+            matches!(subtype, "related" | "mixed" | "alternative" | "form-data")
+        })
     }
 
     /// The type before the slash.
@@ -303,9 +303,20 @@ impl Part<'_> {
         }
     }
 
-    /// Whether it is text to be read, not a presentation.
+    /// Whether it is text to be read, not a presentation. So is a multipart that
+    /// could not be divided.
     pub fn is_text(&self) -> bool {
-        self.number.is_some() && self.kind() == "text" && !self.is_smil()
+        let undivided = || self.is_multipart() && memchr::memchr(0, &self.body).is_none();
+        let is_text = self.kind() == "text" || self.is_html() || undivided();
+        self.number.is_some() && is_text && !self.is_smil()
+    }
+
+    /// Whether its text is HTML.
+    pub fn is_html(&self) -> bool {
+        matches!(
+            self.media_type.as_str(),
+            "text/html" | "application/xhtml+xml" | "application/vnd.wap.xhtml+xml"
+        )
     }
 
     /// The last word of its type, short enough for a table: `jpeg`, `smil`.
@@ -369,7 +380,7 @@ mod tests {
         assert!(findings.is_empty());
         assert_eq!(parts[0].params["start"], "<smil>");
         assert_eq!(parts[1].content_id.as_deref(), Some("smil"));
-        assert_eq!(parts[1].body, b"<smil/>");
+        assert_eq!(*parts[1].body, *b"<smil/>");
         assert_eq!(parts[2].name.as_deref(), Some("1.jpg"));
         assert_eq!(parts[2].number, Some(2));
         assert_eq!(parts[2].decode().bytes, [0, 1, 2]);
@@ -378,8 +389,8 @@ mod tests {
     #[test]
     fn a_part_without_a_header_is_body() {
         let (parts, _) = read(b"Content-Type: multipart/mixed; boundary=x\n\n--x\nhello\n\nworld\n--x\n\nbare\n--x--\n");
-        assert_eq!(parts[1].body, b"hello\n\nworld");
-        assert_eq!(parts[2].body, b"bare");
+        assert_eq!(*parts[1].body, *b"hello\n\nworld");
+        assert_eq!(*parts[2].body, *b"bare");
     }
 
     #[test]
@@ -393,14 +404,14 @@ mod tests {
     #[test]
     fn a_boundary_that_is_missing_is_guessed() {
         let (parts, findings) = read(b"Content-Type: multipart/mixed\n\n--abc\n\none\n--abc--\n");
-        assert_eq!(parts[1].body, b"one");
+        assert_eq!(*parts[1].body, *b"one");
         assert_eq!(findings[0].code, Code::NoBoundary);
         let (parts, findings) =
             read(b"Content-Type: multipart/mixed; boundary=y\n\n--z\n\none\n--z--\n");
-        assert_eq!(parts[1].body, b"one");
+        assert_eq!(*parts[1].body, *b"one");
         assert_eq!(findings[0].code, Code::NoDelimiter);
         let (parts, _) = read(b"Content-Type: multipart/mixed boundary=y\n\n--y\n\none\n--y--\n");
-        assert_eq!(parts[1].body, b"one");
+        assert_eq!(*parts[1].body, *b"one");
         let (parts, findings) = read(b"Content-Type: multipart/mixed; boundary=y\n\n--sig\n");
         assert_eq!(parts.len(), 1);
         assert_eq!(parts[0].number, Some(1));
@@ -455,14 +466,69 @@ mod tests {
     }
 
     #[test]
+    fn a_part_whose_header_has_no_end_keeps_its_text() {
+        let (parts, findings) = read(
+            b"Content-Type: multipart/mixed; boundary=x\n\n--x\nContent-Type: text/plain\n\
+              hello there\nTo: nobody\n\nbye\n--x--\n",
+        );
+        assert_eq!(*parts[1].body, *b"hello there\nTo: nobody\n\nbye");
+        assert_eq!(findings[0].code, Code::NoEmptyLine);
+    }
+
+    #[test]
+    fn a_multipart_that_cannot_be_divided_is_text() {
+        let (parts, _) = read(b"Content-Type: multipart/mixed; boundary=y\n\nhello\n");
+        assert!(parts[0].is_text());
+        assert_eq!(parts[0].text(&parts[0].body), "hello\n");
+        let (parts, _) = read(b"Content-Type: multipart/mixed; boundary=y\n\n\x00\x01");
+        assert!(!parts[0].is_text());
+    }
+
+    #[test]
+    fn a_multipart_of_wap_is_divided_as_text_and_in_its_binary_form() {
+        let (parts, findings) = read(
+            b"Content-Type: application/vnd.wap.multipart.related; boundary=x\n\n\
+              --x\n\none\n--x\n\ntwo\n--x--\n",
+        );
+        assert_eq!(parts.len(), 3);
+        assert!(findings.is_empty());
+        let mail = b"Content-Type: application/vnd.wap.multipart.mixed\n\
+              Content-Transfer-Encoding: base64\n\nAQEFg2hlbGxv\n";
+        let (parts, findings) = read(mail);
+        assert_eq!(
+            types(&parts),
+            ["application/vnd.wap.multipart.mixed", " text/plain"]
+        );
+        assert_eq!(*parts[1].body, *b"hello");
+        assert!(findings.is_empty(), "{findings:?}");
+    }
+
+    #[test]
+    fn a_multipart_that_was_encoded_as_a_whole_is_divided() {
+        // base64 of "--x\n\none\n--x--\n"
+        let (parts, findings) = read(
+            b"Content-Type: multipart/mixed; boundary=x\nContent-Transfer-Encoding: base64\n\n\
+              LS14CgpvbmUKLS14LS0K\n",
+        );
+        assert_eq!(*parts[1].body, *b"one");
+        assert!(findings.is_empty(), "{findings:?}");
+        // Only the name of the encoding is wrong.
+        let (parts, _) = read(
+            b"Content-Type: multipart/mixed; boundary=x\n\
+              Content-Transfer-Encoding: quoted-printable\n\n--x\n\na=41\n--x--\n",
+        );
+        assert_eq!(*parts[1].body, *b"a=41");
+    }
+
+    #[test]
     fn text_is_read_in_its_charset() {
         let (parts, _) =
             read(b"Content-Type: text/plain; charset=windows-1255\n\n\xf9\xec\xe5\xed");
-        assert_eq!(parts[0].text(parts[0].body), "שלום");
+        assert_eq!(parts[0].text(&parts[0].body), "שלום");
         let (parts, _) = read(b"Content-Type: text/plain; charset=\"no \\\" such\"\n\nabc");
-        assert_eq!(parts[0].text(parts[0].body), "abc");
+        assert_eq!(parts[0].text(&parts[0].body), "abc");
         let (parts, _) = read("Content-Type: text/plain\n\nשלום".as_bytes());
-        assert_eq!(parts[0].text(parts[0].body), "שלום");
+        assert_eq!(parts[0].text(&parts[0].body), "שלום");
     }
 
     #[test]

@@ -12,6 +12,9 @@ pub enum Encoding {
     Base64,
     /// What is not printable as `=` and two digits.
     QuotedPrintable,
+    /// Lines of a length and three bytes in four letters, between `begin` and
+    /// `end` (POSIX uuencode).
+    Uuencode,
     /// The bytes themselves: 7bit, 8bit, binary.
     Identity,
     /// Something else; the bytes are taken as they are.
@@ -36,8 +39,19 @@ impl Encoding {
         match name.as_str() {
             "base64" => Encoding::Base64,
             "quotedprintable" => Encoding::QuotedPrintable,
+            "xuuencode" | "uuencode" | "xuue" | "uue" => Encoding::Uuencode,
             "7bit" | "7bits" | "8bit" | "8bits" | "binary" | "" => Encoding::Identity,
             _ => Encoding::Unknown,
+        }
+    }
+
+    /// Undoes the encoding; `None` when the bytes are what they are.
+    pub(crate) fn decode(self, body: &[u8]) -> Option<Decoded> {
+        match self {
+            Encoding::Base64 => Some(base64(body)),
+            Encoding::QuotedPrintable => Some(quoted_printable(body)),
+            Encoding::Uuencode => Some(uuencode(body)),
+            Encoding::Identity | Encoding::Unknown => None,
         }
     }
 }
@@ -145,6 +159,48 @@ fn quoted_line(mut line: &[u8], bytes: &mut Vec<u8>) -> bool {
     ok
 }
 
+/// POSIX uuencode. What is around `begin` and `end` is skipped; a body without
+/// `begin` stays as it is, and is reported.
+pub(crate) fn uuencode(body: &[u8]) -> Decoded {
+    let mut lines = body
+        .split(|&byte| byte == b'\n')
+        .map(<[u8]>::trim_ascii_end);
+    if !lines.any(|line| line.starts_with(b"begin ")) {
+        return Decoded {
+            bytes: body.to_vec(),
+            fault: Some("the uuencoded text has no line that begins it".to_owned()),
+        };
+    }
+    let mut bytes = Vec::with_capacity(body.len() / 4 * 3);
+    let mut fault = None;
+    for line in lines {
+        if line == b"end" {
+            return Decoded { bytes, fault };
+        }
+        let Some((first, letters)) = line.split_first() else {
+            continue;
+        };
+        let length = usize::from(first.wrapping_sub(b' ') & 0x3f);
+        let start = bytes.len();
+        for group in letters.chunks(4) {
+            let group = group.iter().fold(0_u32, |bits, letter| {
+                bits << 6 | u32::from(letter.wrapping_sub(b' ') & 0x3f)
+            }) << (6 * (4 - group.len()));
+            bytes.extend_from_slice(group.to_be_bytes().get(1..).unwrap_or_default());
+        }
+        let missing = (start + length).saturating_sub(bytes.len());
+        match missing {
+            // A blank is a zero, and blanks at the end of a line are lost on the way.
+            0..3 => bytes.resize(start + length, 0),
+            _ => {
+                fault.get_or_insert_with(|| "a line of the uuencoded text is cut short".to_owned());
+            }
+        }
+    }
+    fault.get_or_insert_with(|| "the uuencoded text has no end".to_owned());
+    Decoded { bytes, fault }
+}
+
 /// The byte of two hexadecimal digits.
 pub(crate) fn hex(digits: &[u8]) -> Option<u8> {
     let &[high, low] = digits else { return None };
@@ -188,5 +244,17 @@ mod tests {
         let decoded = quoted_printable(b"50 =% off =4");
         assert_eq!(decoded.bytes, b"50 =% off =4");
         assert!(decoded.fault.is_some());
+    }
+
+    #[test]
+    fn uuencoded_text_is_decoded_line_by_line() {
+        let decoded =
+            uuencode(b"a preamble\r\nbegin 644 a.txt\r\n+:&5L;&\\@=V]R;&0\r\n`\r\nend\r\n");
+        assert_eq!(decoded.bytes, b"hello world");
+        assert_eq!(decoded.fault, None);
+        let cut = uuencode(b"begin 644 a.txt\n+:&5L");
+        assert_eq!(cut.bytes, b"hel");
+        assert!(cut.fault.is_some());
+        assert!(uuencode(b"x").fault.is_some());
     }
 }

@@ -8,6 +8,8 @@
 //! part, [`MAX_TEXT`] characters of a text, [`MAX_FIELDS`] fields of a header.
 //! Fails when nothing can be written.
 
+mod media;
+
 use std::io::{self, ErrorKind, Write};
 
 use base64::Engine;
@@ -16,14 +18,13 @@ use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
-use super::terminal::is_unsafe;
-use super::view::{self, Meanings, Route, moment, readable_text, seconds, sha256};
+use self::media::{NO_NAME, again, medium};
+use super::view::{self, Meanings, Route, moment, seconds, sha256};
 use crate::inspect::check::{self, Duplicates, Profile};
 use crate::inspect::filter::Unreadable;
 use crate::inspect::message::Message;
 use crate::inspect::mime::Part;
 use crate::inspect::mime::header::Field;
-use crate::inspect::mime::transfer::Decoded;
 use crate::inspect::smil::Slide;
 use crate::inspect::store::{Entry, Store};
 use crate::mm4::MessageType;
@@ -35,9 +36,6 @@ pub const MAX_INLINE: usize = 16 * 1024 * 1024;
 pub const MAX_TEXT: usize = 20_000;
 /// Header fields that are shown.
 pub const MAX_FIELDS: usize = 200;
-
-/// Bytes below which nothing is a picture: a GIF of one pixel has 35.
-const SMALLEST_PICTURE: usize = 32;
 
 const STYLE: &str = include_str!("html.css");
 
@@ -261,119 +259,6 @@ fn status_box(status: &view::ReportedStatus) -> Markup {
     }
 }
 
-fn medium(part: &Part<'_>) -> Markup {
-    let decoded = part.decode();
-    if part.is_text() {
-        return text(part, &decoded);
-    }
-    let Some(media_type) = playable(part, &decoded.bytes) else {
-        return chip(part, &decoded, why_not_shown(part, &decoded));
-    };
-    let source = format!(
-        "data:{media_type};base64,{}",
-        STANDARD.encode(&decoded.bytes)
-    );
-    let name = harmless(part.name.as_deref().unwrap_or(NO_NAME));
-    html! {
-        @match media_type.split('/').next() {
-            Some("image") => { img src=(source) alt=(name); }
-            Some("audio") => { audio controls src=(source) {} (chip(part, &decoded, "")) }
-            _ => { video controls src=(source) {} (chip(part, &decoded, "")) }
-        }
-    }
-}
-
-/// What is said of a part without a name.
-const NO_NAME: &str = "without a name";
-
-fn why_not_shown(part: &Part<'_>, decoded: &Decoded) -> &'static str {
-    match part.kind() {
-        "image" | "audio" | "video" if decoded.bytes.len() > MAX_INLINE => "too big for this page",
-        "image" if decoded.bytes.is_empty() => "empty",
-        "image" => "not a picture that a browser shows",
-        "audio" | "video" => "browsers do not play it",
-        _ => "",
-    }
-}
-
-fn again(part: &Part<'_>) -> Markup {
-    let name = part.name.as_deref().unwrap_or(&part.media_type);
-    html! { p.chip { b { (harmless(name)) } " again" } }
-}
-
-fn chip(part: &Part<'_>, decoded: &Decoded, why: &str) -> Markup {
-    html! {
-        p.chip {
-            b { (harmless(part.name.as_deref().unwrap_or(NO_NAME))) }
-            span {
-                (harmless(&part.media_type)) ", " (view::size(decoded.bytes.len() as u64))
-                @if !why.is_empty() { ", " (why) }
-            }
-        }
-    }
-}
-
-fn text(part: &Part<'_>, decoded: &Decoded) -> Markup {
-    // No charset takes more than four bytes for a character.
-    let begin = decoded.bytes.get(..4 * MAX_TEXT);
-    let text = readable_text(part, begin.unwrap_or(&decoded.bytes));
-    let end = text.char_indices().nth(MAX_TEXT).map(|(end, _)| end);
-    let shown = text.get(..end.unwrap_or(text.len())).unwrap_or_default();
-    html! {
-        p.text dir="auto" { (harmless(shown)) }
-        @if end.is_some() || begin.is_some() {
-            p.chip { "The rest of this text is not shown." }
-        }
-    }
-}
-
-/// The type under which a browser gets the bytes. A picture must be one by its
-/// first bytes, since its type is only what its sender says.
-fn playable(part: &Part<'_>, bytes: &[u8]) -> Option<&'static str> {
-    if bytes.is_empty() || bytes.len() > MAX_INLINE {
-        return None;
-    }
-    if let Some(picture) = picture_type(bytes) {
-        return Some(picture);
-    }
-    Some(match part.media_type.as_str() {
-        "audio/mpeg" | "audio/mp3" | "audio/mpg" | "audio/mpeg3" => "audio/mpeg",
-        "audio/mp4" | "audio/x-m4a" | "audio/m4a" => "audio/mp4",
-        "audio/aac" => "audio/aac",
-        "audio/ogg" | "application/ogg" => "audio/ogg",
-        "audio/wav" | "audio/x-wav" => "audio/wav",
-        "video/mp4" => "video/mp4",
-        "video/3gpp" => "video/3gpp",
-        "video/webm" => "video/webm",
-        _ => return None,
-    })
-}
-
-/// What kind of picture bytes are, by their first; only kinds that hold nothing
-/// active.
-fn picture_type(bytes: &[u8]) -> Option<&'static str> {
-    if bytes.len() < SMALLEST_PICTURE {
-        return None;
-    }
-    let riff = bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP");
-    let avif = bytes.get(4..12) == Some(b"ftypavif");
-    if bytes.starts_with(b"\xff\xd8\xff") {
-        Some("image/jpeg")
-    } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
-        Some("image/png")
-    } else if bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a") {
-        Some("image/gif")
-    } else if riff {
-        Some("image/webp")
-    } else if avif {
-        Some("image/avif")
-    } else if bytes.starts_with(b"BM") {
-        Some("image/bmp")
-    } else {
-        None
-    }
-}
-
 fn findings(message: &Message<'_>, duplicates: &Duplicates) -> Markup {
     let mut findings = check::findings(message, &Profile::default());
     findings.extend(duplicates.finding(message));
@@ -445,13 +330,14 @@ fn part_row(part: &Part<'_>) -> Markup {
     }
 }
 
-/// Text without controls and without what turns the direction of the text around
-/// it; maud escapes the rest.
+/// Text without controls; maud escapes the rest. What turns the direction of text,
+/// flags and joined emoji stay: each text is an element of its own, and the style
+/// keeps its direction inside it.
 fn harmless(text: &str) -> String {
     text.chars()
         .map(|letter| match letter {
             '\n' | '\t' => letter,
-            letter if letter.is_control() || is_unsafe(letter) => '\u{fffd}',
+            letter if letter.is_control() => '\u{fffd}',
             letter => letter,
         })
         .collect()
@@ -525,6 +411,28 @@ mod tests {
         assert!(at("<img src") < at("no.png names no part"));
         assert!(at("On no slide") < at("voice.amr"));
         assert!(at("smil-unresolved") > 0);
+    }
+
+    #[test]
+    fn marks_of_direction_and_joined_emoji_are_kept() {
+        let text = "\u{200f}\u{5e9}\u{202e}a\u{202c} \u{1f468}\u{200d}\u{1f469} \u{1f3f4}\u{e0067}\u{e007f}";
+        let page = page(format!("Subject: {text}\r\n\r\n{text}\x1b\r\n").as_bytes());
+        assert_eq!(page.matches(text).count(), 3, "{page}");
+        assert!(!page.contains('\x1b'));
+        assert!(STYLE.contains("unicode-bidi: isolate"));
+    }
+
+    #[test]
+    fn html_is_shown_as_text_and_its_source_on_demand() {
+        let page = with_part("Content-Type: text/html", "<p>one &amp; two</p>");
+        assert!(
+            page.contains("<p class=\"text\" dir=\"auto\">one &amp; two</p>"),
+            "{page}"
+        );
+        assert!(
+            page.contains("&lt;p&gt;one &amp;amp; two&lt;/p&gt;"),
+            "{page}"
+        );
     }
 
     #[test]

@@ -21,8 +21,17 @@ const NAME: usize = 26;
 /// # Errors
 ///
 /// When nothing can be written.
-pub fn write(message: &Message<'_>, terminal: &Terminal, out: &mut dyn Write) -> io::Result<()> {
-    let mut page = Page { terminal, out };
+pub fn write(
+    message: &Message<'_>,
+    extras: &Extras,
+    terminal: &Terminal,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let mut page = Page {
+        extras,
+        terminal,
+        out,
+    };
     page.title(message)?;
     page.envelope(message)?;
     page.fields(message)?;
@@ -32,7 +41,15 @@ pub fn write(message: &Message<'_>, terminal: &Terminal, out: &mut dyn Write) ->
     page.findings(message)
 }
 
+/// What is shown beyond the message itself.
+#[derive(Clone, Debug, Default)]
+pub struct Extras {
+    /// The source of HTML parts in the place of their text.
+    pub source: bool,
+}
+
 struct Page<'p> {
+    extras: &'p Extras,
     terminal: &'p Terminal,
     out: &'p mut dyn Write,
 }
@@ -173,7 +190,11 @@ impl Page<'_> {
     fn texts(&mut self, message: &Message<'_>) -> io::Result<()> {
         for part in message.leaves().filter(|part| part.is_text()) {
             self.heading(&terminal::line(&text_heading(part)))?;
-            let text = view::readable_text(part, &part.decode().bytes);
+            let bytes = part.decode().bytes;
+            let text = match self.extras.source {
+                true => view::readable_text(part, &bytes),
+                false => view::shown_text(part, &bytes),
+            };
             for line in terminal::block(&text).lines() {
                 writeln!(self.out, "  {line}")?;
             }
@@ -241,8 +262,28 @@ mod tests {
     fn shown(mail: &[u8]) -> String {
         let (entry, file) = given(mail);
         let mut out = Vec::new();
-        write(&Message::read(&entry, &file), &Terminal::plain(), &mut out).unwrap();
+        let message = Message::read(&entry, &file);
+        write(&message, &Extras::default(), &Terminal::plain(), &mut out).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn html_is_shown_as_text_and_its_source_on_demand() {
+        let mail = b"Content-Type: text/html\r\n\r\n<p>one &amp; two</p>\r\n";
+        let text = shown(mail);
+        assert!(
+            text.contains("  one & two\n") && !text.contains("<p>"),
+            "{text}"
+        );
+        let (entry, file) = given(mail);
+        let (mut out, extras) = (Vec::new(), Extras { source: true });
+        let message = Message::read(&entry, &file);
+        write(&message, &extras, &Terminal::plain(), &mut out).unwrap();
+        assert!(
+            String::from_utf8(out)
+                .unwrap()
+                .contains("<p>one &amp; two</p>")
+        );
     }
 
     #[test]

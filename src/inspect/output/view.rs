@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 
 use super::terminal;
 use crate::inspect::message::Message;
-use crate::inspect::mime::Part;
 use crate::inspect::mime::header::Field;
+use crate::inspect::mime::{Part, html};
 use crate::mm4::fields::{self, yes};
 use crate::mm4::status::Outcome;
 use crate::mm4::{Address, MessageType, Status};
@@ -193,6 +193,15 @@ pub(crate) fn readable_text(part: &Part<'_>, bytes: &[u8]) -> String {
         false => text.into(),
     };
     text.into_owned()
+}
+
+/// The text of a part as a phone shows it: of HTML its text without the tags.
+pub(crate) fn shown_text(part: &Part<'_>, bytes: &[u8]) -> String {
+    let text = readable_text(part, bytes);
+    match part.is_html() {
+        true => html::to_text(&text),
+        false => text,
+    }
 }
 
 /// A moment, to the second.
