@@ -196,6 +196,12 @@ apt_update() {
     export MM4_APT_UPDATED=1
 }
 
+# debian_mirror: MM4_MIRROR, or the first mirror in this machine's sources.
+debian_mirror() {
+    say "${MM4_MIRROR:-$(sed -n -e 's/^URIs: *\([^ ]*\).*/\1/p' -e 's/^deb \(\[[^]]*\] \)\?\([^ ]*\).*/\2/p' \
+        /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2>/dev/null | head -n 1)}"
+}
+
 # ---------------------------------------------------------------- temporaries
 
 # make_temp: a directory of the script's own in TEMP, gone when the script ends.
