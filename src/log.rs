@@ -1,17 +1,27 @@
-//! The log: one function a line, `key=value`, on stderr.
+//! The log: one function for each line, `key=value`, on standard error.
 //!
-//! What a peer wrote is put in quotes and escaped, so that it can neither end
-//! its line nor look like another field; what filters match on (`peer=`) stands
-//! before it. No key, password or message content comes here: functions take
-//! what they may show and nothing else.
+//! What a peer sent is quoted and escaped, so that it can neither end its line
+//! nor look like another field; what filters match on (`peer=`) precedes it. A
+//! line shows no password and no message content: each function receives only
+//! what it may show. Lines that a stranger can cause without an account are
+//! limited in number, except `login failed`, of which each costs the stranger a
+//! connection and a hash.
+
+mod limit;
+mod setup;
 
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::time::Instant;
 
-use log::{debug, error, info, warn};
+use log::{Level, debug, error, info, log_enabled, warn};
 
+use self::limit::Limit;
+pub(crate) use self::limit::WINDOW;
+pub(crate) use self::setup::head;
+pub use self::setup::{LevelError, install};
 use crate::mm4::Summary;
 use crate::smtp::{Envelope, Reply, SystemId};
 
@@ -20,6 +30,34 @@ const MM4D: &str = "mm4d";
 
 /// Characters of a peer's text that a line shows.
 const MAX_SHOWN: usize = 256;
+
+/// Characters of an unknown system id that a line shows: a longer one may be a
+/// password that was typed in its place.
+const MAX_UNKNOWN_ID: usize = 32;
+
+/// Lines that need no account.
+static HANDSHAKES: Limit = Limit::new("handshake failed");
+static REFUSALS: Limit = Limit::new("connection refused");
+static PROXY_HEADERS: Limit = Limit::new("proxy header failed");
+static LIMITS: [&Limit; 3] = [&HANDSHAKES, &REFUSALS, &PROXY_HEADERS];
+
+/// Logs how many lines were suppressed in windows that have ended, or in all
+/// of them. Whether there are any that will be logged later.
+pub(crate) fn report_suppressed(at_once: bool) -> bool {
+    let mut pending = false;
+    for limit in LIMITS {
+        match limit.take_suppressed(Instant::now(), at_once) {
+            Some((count, time)) => warn!(
+                target: MM4D,
+                "suppressed lines={} count={count} seconds={}",
+                Quoted(limit.line),
+                time.as_secs()
+            ),
+            None => pending |= limit.is_suppressing(),
+        }
+    }
+    pending
+}
 
 /// Text of a peer, quoted and escaped.
 struct Quoted<'a>(&'a str);
@@ -59,7 +97,7 @@ pub fn started(version: &str, hostname: &str, spool: &str) {
     info!(target: MM4D, "started version={version} hostname={hostname} spool={}", Quoted(spool));
 }
 
-/// One line per mail.
+/// One line for each message.
 pub fn mail(peer: SocketAddr, tls: Option<&'static str>, envelope: &Sent, mail: &Received<'_>) {
     let Summary {
         message_type,
@@ -69,7 +107,7 @@ pub fn mail(peer: SocketAddr, tls: Option<&'static str>, envelope: &Sent, mail: 
     } = mail.summary;
     info!(
         target: MM4D,
-        "mail id={} system_id={} peer={} sender={} recipients={} octets={} tls={}{}{}{}",
+        "mail id={} system_id={} peer={} sender={} recipients={} bytes={} tls={}{}{}{}",
         mail.id,
         envelope.system_id,
         peer.ip(),
@@ -83,18 +121,18 @@ pub fn mail(peer: SocketAddr, tls: Option<&'static str>, envelope: &Sent, mail: 
     );
 }
 
-/// What the line of a mail tells of the mail itself.
+/// What the line of a message says of the message itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Received<'a> {
     /// The id of its 250.
     pub id: &'a str,
-    /// Octets of content, without the trace.
+    /// Bytes of content, without the trace.
     pub octets: u64,
     /// What its header says.
     pub summary: &'a Summary,
 }
 
-/// What the line of a mail tells of its envelope.
+/// What the line of a message says of its envelope.
 #[derive(Clone, Debug)]
 pub struct Sent {
     system_id: String,
@@ -112,12 +150,12 @@ impl From<&Envelope> for Sent {
     }
 }
 
-/// A mail that the spool could not take; the client is told 452.
+/// A message that the spool could not take; the client receives 452.
 pub fn spool_failed(peer: SocketAddr, error: &dyn fmt::Display) {
     error!(target: MM4D, "spool failed peer={} error={}", peer.ip(), Quoted(&error.to_string()));
 }
 
-/// A file that should be gone is not.
+/// A file that should have been removed is still there.
 pub fn cannot_remove(folder: &str, name: &str, error: &io::Error) {
     warn!(target: MM4D, "cannot remove file={folder}/{name} error={}", Quoted(&error.to_string()));
 }
@@ -151,30 +189,36 @@ pub fn spool_available() {
 /// The spool's free space has crossed what the open transactions may need.
 pub fn space(low: bool, free: u64, needed: u64) {
     if low {
-        error!(target: MM4D, "spool low on space, mails are refused free={free} needed={needed}");
+        error!(target: MM4D, "spool low on space, messages are refused free={free} needed={needed}");
     } else {
         info!(target: MM4D, "spool has space again free={free} needed={needed}");
     }
 }
 
-/// A client has come.
+/// A client has connected.
 pub fn connected(peer: SocketAddr, tls: bool) {
     debug!(target: MM4D, "connected peer={} port={} listener={}", peer.ip(), peer.port(), if tls { "tls" } else { "plain" });
 }
 
-/// A client has gone, or was sent away.
+/// A connection is closed.
 pub fn disconnected(peer: SocketAddr, why: &str) {
     debug!(target: MM4D, "disconnected peer={} port={} why={}", peer.ip(), peer.port(), Quoted(why));
 }
 
-/// A TLS handshake came to nothing.
+/// A TLS handshake failed.
 pub fn handshake_failed(peer: SocketAddr, why: &str) {
+    if !log_enabled!(target: MM4D, Level::Info) || !HANDSHAKES.admits(Instant::now()) {
+        return;
+    }
     info!(target: MM4D, "handshake failed peer={} port={} why={}", peer.ip(), peer.port(), Quoted(why));
 }
 
 /// A connection of a proxy whose header is invalid, missing or late; it gets no
 /// reply.
 pub fn proxy_header_failed(peer: SocketAddr, why: &str) {
+    if !log_enabled!(target: MM4D, Level::Warn) || !PROXY_HEADERS.admits(Instant::now()) {
+        return;
+    }
     warn!(target: MM4D, "proxy header failed peer={} port={} why={}", peer.ip(), peer.port(), Quoted(why));
 }
 
@@ -199,15 +243,24 @@ pub fn command_refused(
     );
 }
 
-/// A login, once it is good.
+/// A client has logged in.
 pub fn login(peer: SocketAddr, system_id: &str) {
     debug!(target: MM4D, "login peer={} port={} system_id={}", peer.ip(), peer.port(), Quoted(system_id));
 }
 
-/// A login that was refused; `scripts/fail2ban` matches this line.
-pub fn login_failed(peer: SocketAddr, authcid: &[u8]) {
-    let system_id = String::from_utf8_lossy(authcid);
-    warn!(target: MM4D, "login failed peer={} port={} system_id={}", peer.ip(), peer.port(), Quoted(&system_id));
+/// A login was refused; `scripts/fail2ban` matches this line. Of an id that no
+/// account has, and that is not short and plain, only the length is shown: it
+/// may be a password that was typed in its place.
+pub fn login_failed(peer: SocketAddr, authcid: &[u8], is_known: bool) {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._@+-".contains(byte);
+    let (ip, port) = (peer.ip(), peer.port());
+    if is_known || (authcid.len() <= MAX_UNKNOWN_ID && authcid.iter().all(plain)) {
+        let system_id = String::from_utf8_lossy(authcid);
+        warn!(target: MM4D, "login failed peer={ip} port={port} system_id={}", Quoted(&system_id));
+    } else {
+        let length = authcid.len();
+        warn!(target: MM4D, "login failed peer={ip} port={port} system_id=\"\" length={length}");
+    }
 }
 
 /// A login to an account that is not used from the peer's address.
@@ -218,20 +271,23 @@ pub fn login_from_elsewhere(peer: SocketAddr, authcid: &[u8]) {
 
 /// A connection over a limit.
 pub fn refused(peer: IpAddr, limit: &str) {
-    warn!(target: MM4D, "connection refused peer={peer} limit={limit}");
+    if log_enabled!(target: MM4D, Level::Warn) && REFUSALS.admits(Instant::now()) {
+        warn!(target: MM4D, "connection refused peer={peer} limit={limit}");
+    }
 }
 
-/// accept(2) or a thread failed; the listener goes on after a pause.
+/// accept(2) or the start of a thread failed; the listener tries again after a
+/// pause.
 pub fn listener_failing(listener: &str, error: &io::Error) {
-    error!(target: MM4D, "cannot take connections, trying again listener={listener} error={}", Quoted(&error.to_string()));
+    error!(target: MM4D, "cannot accept connections, trying again listener={listener} error={}", Quoted(&error.to_string()));
 }
 
-/// The listener takes connections again.
+/// The listener accepts connections again.
 pub fn listener_recovered(listener: &str) {
-    info!(target: MM4D, "takes connections again listener={listener}");
+    info!(target: MM4D, "accepts connections again listener={listener}");
 }
 
-/// A file was read again.
+/// A file was read again and is in force.
 pub fn reloaded(what: &str) {
     info!(target: MM4D, "reloaded {what}");
 }
@@ -258,10 +314,10 @@ pub fn sandbox(state: &str) {
 
 /// There may be fewer descriptors than drafts.
 pub fn few_descriptors(limit: u64, connections: u32) {
-    warn!(target: MM4D, "few file descriptors: some mails may get 452 when all connections send at once limit={limit} max_connections={connections}");
+    warn!(target: MM4D, "few file descriptors: messages may be answered 452 when all connections send at once limit={limit} max_connections={connections}");
 }
 
-/// The server is going down.
+/// The server begins to shut down.
 pub fn stopping(signal: &str, sessions: usize) {
     info!(target: MM4D, "stopping signal={signal} sessions={sessions}");
 }
@@ -271,17 +327,17 @@ pub fn draining(seconds: u64, sessions: usize) {
     info!(target: MM4D, "draining seconds={seconds} sessions={sessions}");
 }
 
-/// The server is down.
+/// The server has shut down.
 pub fn stopped(sessions: usize) {
     info!(target: MM4D, "stopped sessions={sessions}");
 }
 
-/// A thread that must live has died.
+/// A thread that the server needs has ended.
 pub fn worker_died(name: &str) {
     error!(target: MM4D, "worker died name={name}");
 }
 
-/// A thread panicked: a fault of ours, never the peer's.
+/// A thread panicked: a defect of mm4d, whatever the peer sent.
 pub fn panicked(place: &str, thread: &str) {
     error!(target: MM4D, "panicked at={place} thread={}", Quoted(thread));
 }

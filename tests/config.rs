@@ -35,3 +35,18 @@ fn the_readme_shows_the_options_as_help_prints_them() {
         "README.md does not have this block:\n{options}"
     );
 }
+
+#[test]
+fn a_mistyped_log_level_is_reported_instead_of_logging_nothing() {
+    for level in ["inof", "mm4d=loud", "other=info"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_mm4d"))
+            .env("RUST_LOG", level)
+            .args(["--accounts", "/nonexistent"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains(&format!("RUST_LOG '{level}'")), "{text}");
+    }
+}

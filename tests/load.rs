@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use support::guard::Stop;
+use support::server::THREADS_AT_REST;
 use support::{Builder, Client, DEADLINE, content, id, plain_response, wait_for, wire};
 
 #[test]
@@ -149,7 +150,7 @@ fn garbage_on_both_ports_leaves_no_thread_no_descriptor_and_no_memory_behind() {
         wait_for("the last session's end", || {
             let log = server.log();
             let ended = log.matches("mm4d] disconnected").count();
-            (ended == sessions && server.threads() == 5).then_some(())
+            (ended == sessions && server.threads() == THREADS_AT_REST).then_some(())
         });
         (server.descriptors(), server.private_memory())
     };

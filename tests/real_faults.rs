@@ -110,6 +110,7 @@ fn low_space_refuses_mail_once_in_the_log_and_recovers() {
     }
     std::fs::remove_file(&filler).unwrap();
     client.deliver(b"small\r\n");
+    server.wait_for_log("spool has space again");
     let log = server.log();
     assert_eq!(log.matches("spool low on space").count(), 1, "{log}");
     assert_eq!(log.matches("spool has space again").count(), 1, "{log}");
@@ -183,11 +184,11 @@ fn a_thread_that_cannot_start_is_logged_and_the_next_client_is_served() {
         );
     };
     let mut first = Client::plain(server.plain);
-    server.wait_for_log("cannot take connections");
+    server.wait_for_log("cannot accept connections");
     first.expect_close();
     let mut second = Client::plain(server.plain);
     second.expect(220);
-    server.wait_for_log("takes connections again");
+    server.wait_for_log("accepts connections again");
 }
 
 #[test]

@@ -7,8 +7,9 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::{Child, ExitStatus};
 
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use support::{
     Builder, Client, KEY_2, SYSTEM_ID_2, Server, make_certificate, plain_response, wait_for,
 };
@@ -303,7 +304,7 @@ fn a_long_trace_does_not_hide_the_fields_from_the_log() {
     client.command("DATA", 354);
     client.send(b"X-Mms-Message-Type: MM4_forward.RES\r\n.\r\n");
     client.expect(250);
-    server.wait_for_log("recipients=600 octets=37 tls=plain type=\"MM4_forward.RES\"");
+    server.wait_for_log("recipients=600 bytes=37 tls=plain type=\"MM4_forward.RES\"");
 }
 
 #[test]
@@ -473,7 +474,7 @@ fn a_listener_short_of_descriptors_recovers_when_there_are_some() {
     }
     let mut first = Client::logged_in(&server, false);
     let mut second = Client::plain(server.plain);
-    server.wait_for_log("cannot take connections");
+    server.wait_for_log("cannot accept connections");
     // A draft has no descriptor either: the mail is refused, the session lives.
     first.command("MAIL FROM:<>", 250);
     first.command("RCPT TO:<123@test.example>", 250);
@@ -483,9 +484,9 @@ fn a_listener_short_of_descriptors_recovers_when_there_are_some() {
     assert!(limit(open.len() + 20));
     second.expect(220);
     first.deliver(b"x\r\n");
-    server.wait_for_log("takes connections again");
+    server.wait_for_log("accepts connections again");
     let log = server.log();
-    assert_eq!(log.matches("cannot take connections").count(), 1, "{log}");
+    assert_eq!(log.matches("cannot accept connections").count(), 1, "{log}");
 }
 
 #[test]
@@ -532,5 +533,228 @@ fn a_refused_command_is_logged_with_its_argument_and_without_passwords() {
     }
     client.command("QUIT", 221);
     client.expect_close();
+    server.wait_for_log("disconnected");
     assert_eq!(server.log().matches("command refused").count(), 20);
+}
+
+#[test]
+fn a_message_over_the_limit_on_file_sizes_is_answered_452() {
+    // 2048 blocks of 512 bytes, or of 1024 where sh is bash.
+    let limited = ["sh", "-c", "ulimit -f 2048; exec \"$0\" \"$@\""];
+    let server = Builder::new().wrapper(limited).start();
+    let mut client = Client::logged_in(&server, false);
+    client.command("MAIL FROM:<>", 250);
+    client.command("RCPT TO:<123@test.example>", 250);
+    client.command("DATA", 354);
+    client.send(&b"0123456789abcdef0123456789abcd\r\n".repeat(3 * 32 * 1024));
+    client.send(b".\r\n");
+    client.expect(452);
+    client.deliver(b"small enough\r\n");
+    assert_eq!(server.names("new").len(), 1);
+    assert!(server.names("tmp").is_empty());
+}
+
+/// A process that ends with its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Killed {
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        wait_for("the server's end", || self.0.try_wait().unwrap())
+    }
+}
+
+/// A server that has begun to start and waits for its accounts, which it reads
+/// from the returned FIFO.
+fn starting() -> (Killed, fs::File, Builder) {
+    let builder = Builder::new();
+    make_certificate(builder.path());
+    let accounts = builder.path().join("accounts");
+    fs::remove_file(&accounts).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &accounts,
+        rustix::fs::FileType::Fifo,
+        mode,
+        0,
+    )
+    .unwrap();
+    let child = Killed(builder.spawn());
+    // Can be opened once the server has it open for reading.
+    let fifo = wait_for("the server to open its accounts", || {
+        use std::os::unix::fs::OpenOptionsExt;
+        let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        let mut options = fs::File::options();
+        options.write(true).custom_flags(flags).open(&accounts).ok()
+    });
+    (child, fifo, builder)
+}
+
+#[test]
+fn signals_during_the_start_neither_kill_the_server_nor_get_lost() {
+    use std::io::{BufRead, BufReader, Write};
+    let (mut server, mut fifo, builder) = starting();
+    for signal in [Signal::HUP, Signal::USR1, Signal::USR2] {
+        server.signal(signal);
+    }
+    // The reload that SIGHUP asked for reads an ordinary file.
+    let accounts = builder.path().join("accounts");
+    fs::remove_file(&accounts).unwrap();
+    fs::write(&accounts, support::ACCOUNTS).unwrap();
+    fifo.write_all(support::ACCOUNTS.as_bytes()).unwrap();
+    drop(fifo);
+    let mut line = String::new();
+    let mut stdout = BufReader::new(server.0.stdout.take().unwrap());
+    stdout.read_line(&mut line).unwrap();
+    assert!(line.starts_with("listening plain "), "{line}");
+    wait_for("the reload", || {
+        let log = fs::read_to_string(builder.path().join("log")).unwrap();
+        log.contains("reloaded accounts").then_some(())
+    });
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn sigterm_during_the_start_ends_it_with_status_0() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let (mut server, _fifo, _builder) = starting();
+        server.signal(signal);
+        let status = server.wait();
+        assert_eq!(status.code(), Some(0), "{signal:?}: {status}");
+    }
+}
+
+#[test]
+fn sigusr2_is_ignored() {
+    let mut server = Server::start();
+    for name in ["USR1", "USR2"] {
+        server.signal(name);
+    }
+    Client::logged_in(&server, false).deliver(b"x\r\n");
+    assert!(server.is_running());
+}
+
+/// The number after `name=` in each line that contains `text`, added up.
+fn sum(log: &str, text: &str, name: &str) -> usize {
+    let number = |line: &str| {
+        let (_, rest) = line.split_once(&format!(" {name}=")).unwrap();
+        let digits = rest.find(|character: char| !character.is_ascii_digit());
+        rest[..digits.unwrap_or(rest.len())]
+            .parse::<usize>()
+            .unwrap()
+    };
+    let lines = log.lines().filter(|line| line.contains(text));
+    lines.map(number).sum()
+}
+
+#[test]
+fn a_flood_of_failed_handshakes_is_a_few_lines_and_a_count() {
+    let mut server = Builder::new().env("RUST_LOG", "info").start();
+    for _ in 0..300 {
+        let mut client = Client::plain(server.tls);
+        client.send(b"EHLO this is not TLS\r\n");
+        client.read_to_end();
+    }
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    let log = server.log();
+    let logged = log.matches("handshake failed peer=").count();
+    assert!((1..=100).contains(&logged), "{logged} lines");
+    let suppressed = sum(&log, "suppressed lines=\"handshake failed\"", "count");
+    assert_eq!(logged + suppressed, 300, "{log}");
+}
+
+#[test]
+fn a_password_typed_as_the_user_name_is_not_logged() {
+    use base64::Engine;
+    let server = Server::start();
+    let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    for (name, shown) in [
+        ("peer1", "system_id=\"peer1\""),
+        ("nobody@mms.example", "system_id=\"nobody@mms.example\""),
+        ("correct horse battery", "system_id=\"\" length=21"),
+        ("pass:word!", "system_id=\"\" length=10"),
+        (&"x".repeat(33), "system_id=\"\" length=33"),
+        (
+            &"x".repeat(32),
+            &format!("system_id=\"{}\"", "x".repeat(32)),
+        ),
+    ] {
+        let mut client = Client::greeted(&server, false);
+        client.command("EHLO client.example", 250);
+        client.command(
+            &format!("AUTH PLAIN {}", encode(&format!("\0{name}\0wrong"))),
+            535,
+        );
+        server.wait_for_log(&format!(
+            "login failed peer=127.0.0.1 port={} {shown}\n",
+            client.socket().local_addr().unwrap().port()
+        ));
+    }
+    let log = server.log();
+    assert_eq!(log.matches("login failed").count(), 6);
+    assert!(!log.contains("horse") && !log.contains("pass:word"));
+}
+
+#[test]
+fn lines_wait_for_a_slow_reader_and_those_that_do_not_fit_are_counted() {
+    use std::io::Read;
+    let mut server = Builder::new().env("RUST_LOG", "info").unread_log().start();
+    let mut client = Client::logged_in(&server, false);
+    // Each octet is six characters in the log: lines of about 3 KiB.
+    let header = |name: &str| format!("{name}: {}\r\n", "\u{1}".repeat(250));
+    let mail = header("X-Mms-Transaction-ID") + &header("X-Mms-Message-ID") + "\r\n\r\n";
+    let mut stderr = server.stderr();
+    let mut log = String::new();
+    let mut read_until = |text: String, log: &mut String| {
+        while !log.contains(&text) {
+            let mut buffer = [0; 64 * 1024];
+            let count = stderr.read(&mut buffer).unwrap();
+            assert!(count > 0, "the log ended before {text}");
+            log.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
+        }
+    };
+    // More than a pipe holds, less than the queue does: nothing is lost.
+    let mut last = String::new();
+    for _ in 0..200 {
+        last = client.deliver(mail.as_bytes());
+    }
+    read_until(format!("mail id={last} "), &mut log);
+    assert_eq!(log.matches("mail id=").count(), 200);
+    assert!(!log.contains("dropped"), "lines were dropped");
+    // More than the queue holds.
+    for _ in 0..600 {
+        client.deliver(mail.as_bytes());
+    }
+    read_until("dropped log lines".to_owned(), &mut log);
+    server.signal("TERM");
+    read_until("] stopped sessions=".to_owned(), &mut log);
+    let dropped = sum(&log, "dropped log lines", "count");
+    assert!(dropped > 0);
+    assert_eq!(log.matches("mail id=").count() + dropped, 800);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_standard_error_that_takes_nothing_is_no_obstacle() {
+    for redirection in ["2>/dev/full", "2>&-"] {
+        let script = format!("exec \"$0\" \"$@\" {redirection}");
+        let mut server = Builder::new().wrapper(["sh", "-c", &script]).start();
+        Client::logged_in(&server, false).deliver(b"x\r\n");
+        server.signal("TERM");
+        assert_eq!(server.wait().code(), Some(0));
+    }
 }

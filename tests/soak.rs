@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use support::guard::{self, Stop};
+use support::server::THREADS_AT_REST;
 use support::{Builder, Client, DEADLINE, Server, content, plain_response, wait_for, wire};
 
 /// Mails after which a run without a duration ends.
@@ -29,8 +30,6 @@ const GOOD: usize = 4;
 /// Between two deeds of a client: the server is to be busy, not starved of the
 /// processor by its tests.
 const PACE: Duration = Duration::from_millis(50);
-/// Threads of a server at rest: main, signals, writer, two listeners.
-const THREADS_AT_REST: usize = 5;
 
 /// What the clients have done.
 struct Ledger {

@@ -208,6 +208,11 @@ impl Accounts {
         }
     }
 
+    /// Whether there is an account of this id.
+    pub fn knows(&self, authcid: &[u8]) -> bool {
+        std::str::from_utf8(authcid).is_ok_and(|id| self.by_id.contains_key(id))
+    }
+
     /// The account whose credentials these are. Costs one hash, unless
     /// [`Accounts::recognise`] knows already. A refusal takes as long for an
     /// unknown id as for a wrong password.

@@ -480,7 +480,10 @@ impl<'s> Connection<'s> {
                     return Ok(ControlFlow::Break(why));
                 }
             }
-            Err(Refused::Credentials) => log::login_failed(self.peer, &credentials.authcid),
+            Err(Refused::Credentials) => {
+                let authcid = &credentials.authcid;
+                log::login_failed(self.peer, authcid, accounts.knows(authcid))
+            }
             Err(Refused::Network) => log::login_from_elsewhere(self.peer, &credentials.authcid),
         }
         let next = self.session.verified(login.ok());

@@ -1,46 +1,69 @@
 //! File descriptors: each client needs one, and one more while its mail is
 //! written.
 
+use std::fmt;
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::log;
 
-/// Descriptors beside those of clients and listeners: standard streams, the
+/// Descriptors that are not for clients or listeners: standard streams, the
 /// spool's directories and lock, pipes, a file that is being reloaded.
 const OWN: u64 = 20;
 
-/// Refused clients that are given time to read why, all at once.
+/// Refused clients that may read the reason at the same time.
 pub const MAX_REFUSALS: usize = 64;
 
-/// Raises the soft limit to the hard one, and the hard one too where that is
-/// not enough and the process may. Says how many there are; an error where not
-/// every connection could have one.
-pub fn raise(max_connections: u32, listeners: usize) -> Result<u64, String> {
-    let least = OWN + listeners as u64 + u64::from(max_connections);
+/// The limit of open files does not allow the connections that were asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct DescriptorsError {
+    max_connections: u32,
+    needed: u64,
+    limit: u64,
+}
+
+impl fmt::Display for DescriptorsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let DescriptorsError {
+            max_connections,
+            needed,
+            limit,
+        } = self;
+        write!(
+            f,
+            "--max-connections {max_connections} needs {needed} file descriptors: the limit is \
+             {limit}; raise it (ulimit -Hn, LimitNOFILE= in a unit) or lower --max-connections"
+        )
+    }
+}
+
+impl std::error::Error for DescriptorsError {}
+
+/// Raises the soft limit to the hard one, and the hard one too if that is not
+/// enough and the process may. Returns the limit; an error if it is too low for
+/// one descriptor per connection.
+pub fn raise(max_connections: u32, listeners: usize) -> Result<u64, DescriptorsError> {
+    let needed = OWN + listeners as u64 + u64::from(max_connections);
     let now = getrlimit(Resource::Nofile);
     let hard = now.maximum.unwrap_or(u64::MAX);
-    // Root may; for everyone else the hard limit stands.
     let wanted = comfortable(max_connections, listeners);
+    // Only root may raise the hard limit.
     if hard < wanted && set(wanted) {
         return Ok(wanted);
     }
-    if hard < least {
-        return Err(format!(
-            "--max-connections {max_connections} needs {least} file descriptors and the hard \
-             limit is {hard}; raise it with ulimit -Hn or LimitNOFILE=, or lower --max-connections"
-        ));
+    let is_soft_kept = now.current.is_some_and(|soft| soft < hard) && !set(hard);
+    let limit = match now.current {
+        Some(soft) if is_soft_kept => soft,
+        _ => hard,
+    };
+    if limit < needed {
+        return Err(DescriptorsError {
+            max_connections,
+            needed,
+            limit,
+        });
     }
-    if now.current.is_some_and(|soft| soft < hard) && !set(hard) {
-        let soft = now.current.unwrap_or(0);
-        if soft < least {
-            return Err(format!(
-                "--max-connections {max_connections} needs {least} file descriptors, the limit is \
-                 {soft} and cannot be raised; raise it with ulimit -n, or lower --max-connections"
-            ));
-        }
-        return Ok(soft);
-    }
-    Ok(hard)
+    Ok(limit)
 }
 
 /// Enough for every client to send a mail while others are refused.
@@ -56,7 +79,8 @@ fn set(limit: u64) -> bool {
     setrlimit(Resource::Nofile, limit).is_ok()
 }
 
-/// Says in the log that drafts may run short when every client sends at once.
+/// Logs that there may be no descriptor for a draft when every client sends at
+/// once.
 pub fn warn_if_few(limit: u64, max_connections: u32, listeners: usize) {
     if limit < comfortable(max_connections, listeners) {
         log::few_descriptors(limit, max_connections);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::connection::{self, Client};
 use super::options::Listen;
@@ -64,6 +64,11 @@ impl Listener {
             }
         }
         Err(last)
+    }
+
+    /// Lets clients connect; they are accepted by [`Listener::run`].
+    pub fn listen(&self) -> io::Result<()> {
+        SockRef::from(&self.socket).listen(BACKLOG)
     }
 
     /// `plain ADDR:PORT` or `tls ADDR:PORT`, with the port that was taken.
@@ -200,7 +205,6 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         socket.set_only_v6(true)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
     // A client that has gone again must not hold the listener up.
     socket.set_nonblocking(true)?;
     Ok(socket.into())

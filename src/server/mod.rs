@@ -18,43 +18,46 @@ mod peers;
 mod proxy;
 pub mod sandbox;
 pub mod shared;
+pub mod signals;
 pub mod slots;
+mod start;
 pub mod stderr;
 pub mod stream;
 pub mod tls;
 
 use std::fmt::{self, Display};
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use self::accounts::Accounts;
-use self::listener::Listener;
 use self::metrics::Exporter;
-use self::options::{Listen, Options};
-use self::shared::{Clocks, Shared};
+use self::options::Options;
+use self::shared::Shared;
 use self::slots::Slots;
+pub use self::start::{StartError, start};
 use self::tls::Acceptor;
 use crate::log;
-use crate::smtp::Policy;
-use crate::spool::maildir::Maildir;
-use crate::spool::{Reserve, Spool};
 
 /// After the grace period, the time left to send the last replies.
 const LAST_REPLIES: Duration = Duration::from_secs(1);
 
-/// A worker thread has died: a defect of the server. The log names the place.
+/// A thread that the server needs has ended: a defect of mm4d. The log names the
+/// place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Died(pub &'static str);
 
 impl fmt::Display for Died {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the {} thread has died; start mm4d again", self.0)
+        write!(
+            f,
+            "the {} thread ended unexpectedly: see the log; start mm4d again",
+            self.0
+        )
     }
 }
 
@@ -70,142 +73,13 @@ pub struct Server {
     exporter: Option<Exporter>,
 }
 
-/// Brings the server up; says in one line what is wrong where it cannot.
-pub fn start(options: &Options) -> Result<Server, String> {
-    let say = |error: &dyn Display| error.to_string();
-    let accounts = Accounts::load(&options.accounts).map_err(|error| say(&error))?;
-    let acceptor = has_tls(options)
-        .then(|| Acceptor::load(&options.cert, &options.key))
-        .transpose()
-        .map_err(|error| say(&error))?;
-    let limit = descriptors::raise(options.max_connections, options.listeners.len())?;
-    let maildir = Maildir::open(&options.spool, &options.hostname).map_err(|error| say(&error))?;
-    let listeners = options
-        .listeners
-        .iter()
-        .map(|listen| bind(listen, options))
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
-        .map_err(|error| format!("cannot handle signals: {error}"))?;
-
-    // Threads started from here on are confined; nothing above needs to be.
-    if options.sandbox {
-        let configuration = [&options.accounts, &options.cert, &options.key];
-        log::sandbox(&sandbox::confine(
-            &options.spool,
-            &configuration.map(|path| path.as_path()),
-            options.metrics_file.as_deref(),
-        ));
-    }
-    let (sender, events) = unbounded();
-    let reserve = Reserve {
-        max_message_size: options.limits.max_message_size,
-        min_free: options.min_free,
-    };
-    let (spool, write) = Spool::new(maildir, &options.hostname, reserve);
-    let policy = Policy {
-        hostname: options.hostname.clone(),
-        addresses: options.addresses,
-        limits: options.limits.clone(),
-    };
-    let clocks = Clocks {
-        login_timeout: options.login_timeout,
-        timeout: options.timeout,
-        min_rate: options.min_rate,
-    };
-    let shared = Shared::new(policy, Arc::new(spool), clocks, accounts, acceptor)
-        .map_err(|error| format!("cannot make a pipe: {error}; raise the limit of open files"))?;
-    let shared = Arc::new(shared);
-    shared
-        .metrics
-        .set_limits(options.max_connections, options.min_free);
-    let exporter = options
-        .metrics_file
-        .as_ref()
-        .map(|path| Exporter::start(path, Arc::clone(&shared.metrics), sender.clone()))
-        .transpose()
-        .map_err(|error| say(&error))?;
-    let slots = Slots::new(
-        options.max_connections,
-        options.max_connections_per_ip,
-        sender.clone(),
-    );
-    let thread =
-        |error: io::Error| format!("cannot start a thread: {error}; raise the limit of processes");
-    let writer = worker("writer", sender.clone(), write).map_err(thread)?;
-    let names: Vec<_> = listeners.iter().map(Listener::name).collect();
-    let listeners = listeners
-        .into_iter()
-        .map(|listener| listen(listener, &shared, &slots, &sender))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(thread)?;
-    worker("signals", sender.clone(), move || {
-        for signal in signals.forever() {
-            if sender.send(Event::Signal(signal)).is_err() {
-                return;
-            }
-        }
-    })
-    .map_err(thread)?;
-
-    descriptors::warn_if_few(limit, options.max_connections, options.listeners.len());
-    log::started(
-        env!("CARGO_PKG_VERSION"),
-        &options.hostname,
-        &options.spool.to_string_lossy(),
-    );
-    announce(&names);
-    Ok(Server {
-        shared,
-        slots,
-        events,
-        writer,
-        listeners,
-        exporter,
-    })
-}
-
-fn has_tls(options: &Options) -> bool {
-    options.listeners.iter().any(|listen| listen.tls)
-}
-
-fn bind(listen: &Listen, options: &Options) -> Result<Listener, String> {
-    Listener::bind(listen, &options.proxy_from).map_err(|error| {
-        format!(
-            "cannot listen on {listen}: {error}; give another address or port with {}",
-            listen.option()
-        )
-    })
-}
-
-fn listen(
-    listener: Listener,
-    shared: &Arc<Shared>,
-    slots: &Arc<Slots>,
-    events: &Sender<Event>,
-) -> io::Result<JoinHandle<()>> {
-    let (shared, slots) = (Arc::clone(shared), Arc::clone(slots));
-    worker("listener", events.clone(), move || {
-        listener.run(&shared, &slots);
-    })
-}
-
-/// The lines that tell whoever started the server that clients may come. A
-/// standard output that nobody reads is no reason to end.
-fn announce(names: &[String]) {
-    let mut stdout = io::stdout().lock();
-    for name in names {
-        let _ = writeln!(stdout, "listening {name}");
-    }
-    let _ = stdout.flush();
-}
-
 impl Server {
     /// Waits for signals and shuts down at the first SIGTERM or SIGINT.
     pub fn supervise(self, options: &Options) -> Result<(), Died> {
         let signal = loop {
             match self.next_event(None)? {
                 Some(Event::Signal(SIGHUP)) => self.reload(options),
+                Some(Event::Signal(SIGUSR1)) => {}
                 Some(Event::Signal(signal)) => break signal,
                 _ => {}
             }
@@ -236,6 +110,7 @@ impl Server {
         loop {
             match self.next_event(Some(end))? {
                 Some(Event::Signal(SIGHUP)) => self.reload(options),
+                Some(Event::Signal(SIGUSR1)) => {}
                 Some(Event::Signal(_)) => return Ok(false),
                 Some(_) => {}
                 None => return Ok(true),
@@ -257,7 +132,7 @@ impl Server {
         }
     }
 
-    /// The accounts are judged on their own, certificate and key together.
+    /// The accounts are validated on their own, certificate and key together.
     fn reload(&self, options: &Options) {
         match Accounts::load(&options.accounts) {
             Ok(accounts) => {
@@ -266,7 +141,7 @@ impl Server {
             }
             Err(error) => self.reload_failed("accounts", &error, error.is_denied(), options),
         }
-        if !has_tls(options) {
+        if !options.has_tls() {
             return;
         }
         match Acceptor::load(&options.cert, &options.key) {
@@ -280,7 +155,7 @@ impl Server {
         }
     }
 
-    /// What the sandbox may have refused is for the operator to know.
+    /// The sandbox may be the reason; the log says so.
     fn reload_failed(&self, what: &str, error: &dyn Display, denied: bool, options: &Options) {
         let hint = if denied && options.sandbox {
             "; the sandbox lets mm4d read where this was at its start: restart it, or give --no-sandbox"
@@ -310,7 +185,7 @@ impl Server {
         while !idle {
             match events.recv_deadline(deadline) {
                 Ok(Event::Idle) => idle = true,
-                Ok(Event::Signal(SIGHUP)) => {}
+                Ok(Event::Signal(SIGHUP | SIGUSR1)) => {}
                 Ok(Event::WorkerDied(name)) => return Err(Died(name)),
                 Ok(Event::Signal(_)) | Err(_) => break,
             }
@@ -329,18 +204,18 @@ impl Server {
     }
 }
 
-/// What the supervisor hears of.
+/// What the supervisor waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A signal has come.
+    /// A signal was received.
     Signal(i32),
     /// The last session has ended after [`Slots::announce_idle`].
     Idle,
-    /// A thread that must live has died.
+    /// A thread that the server needs has ended.
     WorkerDied(&'static str),
 }
 
-/// A thread that must live: its panic is told to the supervisor.
+/// Starts a thread that the server needs: the supervisor learns of its panic.
 pub fn worker(
     name: &'static str,
     events: Sender<Event>,

@@ -233,6 +233,13 @@ pub struct Options {
     pub metrics_file: Option<PathBuf>,
 }
 
+impl Options {
+    /// Whether a listener needs the certificate and its key.
+    pub fn has_tls(&self) -> bool {
+        self.listeners.iter().any(|listen| listen.tls)
+    }
+}
+
 /// What kind of listener, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {

@@ -128,7 +128,12 @@ impl Stream {
                     return Ok(end);
                 }
             }
-            match ready(tls.receive(&self.socket, HANDSHAKE))? {
+            let result = tls.receive(&self.socket, HANDSHAKE);
+            // Bytes that are not TLS are bytes all the same.
+            self.has_received |= result
+                .as_ref()
+                .is_err_and(|error| error.kind() == io::ErrorKind::InvalidData);
+            match ready(result)? {
                 Some(false) => return Ok(Received::End),
                 Some(true) => self.has_received = true,
                 None => {}

@@ -10,7 +10,7 @@ pub mod dialog;
 pub mod disk;
 pub mod guard;
 pub mod memory;
-mod server;
+pub mod server;
 pub mod smuggling;
 
 #[allow(unused_imports, reason = "each test uses its part")]

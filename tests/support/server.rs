@@ -14,6 +14,10 @@ use tempfile::TempDir;
 
 use super::{ACCOUNTS, DEADLINE, guard, wait_for};
 
+/// Threads of a server with two listeners and no client: the supervisor, the
+/// signals, the log, the writer, and one for each listener.
+pub const THREADS_AT_REST: usize = 6;
+
 /// Says how a server is to be started.
 pub struct Builder {
     dir: TempDir,
@@ -153,6 +157,13 @@ impl Builder {
         (output.status.code(), text)
     }
 
+    /// Begins to start it, and does not wait for anything.
+    pub fn spawn(&self) -> Child {
+        let log = File::create(self.dir.path().join("log")).unwrap();
+        let spool = self.dir.path().join("spool");
+        self.command(&spool).stderr(log).spawn().unwrap()
+    }
+
     /// The directory that it will have, for files to be put into.
     pub fn path(&self) -> &Path {
         self.dir.path()
@@ -254,6 +265,11 @@ impl Server {
     /// Starts it again, once it has ended.
     pub fn start_again(&mut self) {
         self.spawn();
+    }
+
+    /// The pipe of a log that is not read yet.
+    pub fn stderr(&mut self) -> std::process::ChildStderr {
+        self.child.as_mut().unwrap().stderr.take().unwrap()
     }
 
     /// Its process id.

@@ -1,0 +1,255 @@
+//! The start, in the order that it needs: bind, read files, take the spool into
+//! use, confine the process, start the threads, and only then accept clients.
+//! The first failure ends it and is reported as a [`StartError`].
+
+use std::error::Error;
+use std::fmt;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Sender, unbounded};
+
+use super::accounts::{Accounts, AccountsError};
+use super::descriptors::{self, DescriptorsError};
+use super::listener::Listener;
+use super::metrics::{Exporter, MetricsError};
+use super::options::{Listen, Options};
+use super::shared::{Clocks, Shared};
+use super::signals::Signals;
+use super::slots::Slots;
+use super::tls::{Acceptor, TlsError};
+use super::{Event, Server, sandbox, stderr, worker};
+use crate::log;
+use crate::smtp::Policy;
+use crate::spool::maildir::Maildir;
+use crate::spool::{OpenError, Reserve, Spool};
+
+/// Why the server cannot start: one line that says what to do about it.
+#[derive(Debug)]
+pub enum StartError {
+    /// The accounts file.
+    Accounts(AccountsError),
+    /// The certificate or its key.
+    Tls(TlsError),
+    /// The limit of open files.
+    Descriptors(DescriptorsError),
+    /// The spool.
+    Spool(OpenError),
+    /// An address to listen on.
+    Bind {
+        /// The listener.
+        listen: Listen,
+        /// What failed.
+        error: io::Error,
+    },
+    /// The metrics file.
+    Metrics(MetricsError),
+    /// A pipe could not be made.
+    Pipe(io::Error),
+    /// A thread could not be started.
+    Thread(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Accounts(error) => error.fmt(f),
+            StartError::Tls(error) => error.fmt(f),
+            StartError::Descriptors(error) => error.fmt(f),
+            StartError::Spool(error) => error.fmt(f),
+            StartError::Metrics(error) => error.fmt(f),
+            StartError::Bind { listen, error } => {
+                let hint = match error.kind() {
+                    io::ErrorKind::PermissionDenied if (1..1024).contains(&listen.port) => {
+                        "a port below 1024 needs the capability CAP_NET_BIND_SERVICE"
+                    }
+                    io::ErrorKind::AddrInUse => "stop the program that uses it, or give another",
+                    _ => "give another address or port",
+                };
+                let option = listen.option();
+                write!(f, "cannot listen on {option} {listen}: {error}; {hint}")
+            }
+            StartError::Pipe(error) => {
+                write!(
+                    f,
+                    "cannot make a pipe: {error}; raise the limit of open files"
+                )
+            }
+            StartError::Thread(error) => {
+                write!(
+                    f,
+                    "cannot start a thread: {error}; raise the limit of processes"
+                )
+            }
+        }
+    }
+}
+
+impl Error for StartError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            StartError::Accounts(error) => Some(error),
+            StartError::Tls(error) => Some(error),
+            StartError::Descriptors(error) => Some(error),
+            StartError::Spool(error) => Some(error),
+            StartError::Metrics(error) => Some(error),
+            StartError::Bind { error, .. }
+            | StartError::Pipe(error)
+            | StartError::Thread(error) => Some(error),
+        }
+    }
+}
+
+/// Starts the server; it accepts clients when this returns.
+pub fn start(options: &Options, signals: Signals) -> Result<Server, StartError> {
+    let limit = descriptors::raise(options.max_connections, options.listeners.len())
+        .map_err(StartError::Descriptors)?;
+    let listeners = bind(options)?;
+    let accounts = Accounts::load(&options.accounts).map_err(StartError::Accounts)?;
+    let acceptor = options
+        .has_tls()
+        .then(|| Acceptor::load(&options.cert, &options.key))
+        .transpose()
+        .map_err(StartError::Tls)?;
+    let maildir = Maildir::open(&options.spool, &options.hostname).map_err(StartError::Spool)?;
+    confine(options);
+
+    // Threads inherit the confinement, so none is started before this line.
+    let (sender, events) = unbounded();
+    stderr::queue();
+    worker("log", sender.clone(), stderr::run).map_err(StartError::Thread)?;
+    let (spool, write) = Spool::new(maildir, &options.hostname, reserve(options));
+    let writer = worker("writer", sender.clone(), write).map_err(StartError::Thread)?;
+    let shared = Shared::new(
+        policy(options),
+        Arc::new(spool),
+        clocks(options),
+        accounts,
+        acceptor,
+    )
+    .map_err(StartError::Pipe)?;
+    let shared = Arc::new(shared);
+    shared
+        .metrics
+        .set_limits(options.max_connections, options.min_free);
+    let server = Server {
+        exporter: export(options, &shared, &sender)?,
+        shared,
+        slots: Slots::new(
+            options.max_connections,
+            options.max_connections_per_ip,
+            sender.clone(),
+        ),
+        events,
+        writer,
+        listeners: Vec::new(),
+    };
+    descriptors::warn_if_few(limit, options.max_connections, options.listeners.len());
+    accept(server, options, listeners, signals, sender)
+}
+
+fn bind(options: &Options) -> Result<Vec<Listener>, StartError> {
+    let bind = |listen: &Listen| {
+        Listener::bind(listen, &options.proxy_from).map_err(|error| StartError::Bind {
+            listen: listen.clone(),
+            error,
+        })
+    };
+    options.listeners.iter().map(bind).collect()
+}
+
+fn confine(options: &Options) {
+    if options.sandbox {
+        let configuration = [&options.accounts, &options.cert, &options.key];
+        log::sandbox(&sandbox::confine(
+            &options.spool,
+            &configuration.map(|path| path.as_path()),
+            options.metrics_file.as_deref(),
+        ));
+    }
+}
+
+fn reserve(options: &Options) -> Reserve {
+    Reserve {
+        max_message_size: options.limits.max_message_size,
+        min_free: options.min_free,
+    }
+}
+
+fn policy(options: &Options) -> Policy {
+    Policy {
+        hostname: options.hostname.clone(),
+        addresses: options.addresses,
+        limits: options.limits.clone(),
+    }
+}
+
+fn clocks(options: &Options) -> Clocks {
+    Clocks {
+        login_timeout: options.login_timeout,
+        timeout: options.timeout,
+        min_rate: options.min_rate,
+    }
+}
+
+fn export(
+    options: &Options,
+    shared: &Shared,
+    events: &Sender<Event>,
+) -> Result<Option<Exporter>, StartError> {
+    let start = |path: &PathBuf| Exporter::start(path, Arc::clone(&shared.metrics), events.clone());
+    let path = options.metrics_file.as_ref();
+    path.map(start).transpose().map_err(StartError::Metrics)
+}
+
+/// Handles signals, accepts clients, and says so.
+fn accept(
+    mut server: Server,
+    options: &Options,
+    listeners: Vec<Listener>,
+    signals: Signals,
+    sender: Sender<Event>,
+) -> Result<Server, StartError> {
+    let names: Vec<_> = listeners.iter().map(Listener::name).collect();
+    for (listener, listen) in listeners.into_iter().zip(&options.listeners) {
+        listener.listen().map_err(|error| StartError::Bind {
+            listen: listen.clone(),
+            error,
+        })?;
+        let thread = listener_thread(listener, &server, &sender).map_err(StartError::Thread)?;
+        server.listeners.push(thread);
+    }
+    signals.started();
+    let events = sender.clone();
+    worker("signals", sender, move || signals.run(&events)).map_err(StartError::Thread)?;
+    log::started(
+        env!("CARGO_PKG_VERSION"),
+        &options.hostname,
+        &options.spool.to_string_lossy(),
+    );
+    announce(&names);
+    Ok(server)
+}
+
+fn listener_thread(
+    listener: Listener,
+    server: &Server,
+    events: &Sender<Event>,
+) -> io::Result<JoinHandle<()>> {
+    let (shared, slots) = (Arc::clone(&server.shared), Arc::clone(&server.slots));
+    worker("listener", events.clone(), move || {
+        listener.run(&shared, &slots);
+    })
+}
+
+/// Tells whoever started the server where clients can connect. That nobody
+/// reads standard output is no reason to end.
+fn announce(names: &[String]) {
+    let mut stdout = io::stdout().lock();
+    for name in names {
+        let _ = writeln!(stdout, "listening {name}");
+    }
+    let _ = stdout.flush();
+}
