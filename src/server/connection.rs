@@ -190,7 +190,7 @@ impl<'s> Connection<'s> {
         self.reservation = None;
         self.stream.close(Clock {
             deadline: Instant::now() + LINGER,
-            stop: Some(self.shared.stop.fd()),
+            stop: Some(self.shared.stop.sessions()),
         });
         why
     }
@@ -225,7 +225,7 @@ impl<'s> Connection<'s> {
     fn read_header(&mut self) -> Result<Header, Why> {
         let clock = Clock {
             deadline: self.login_deadline,
-            stop: Some(self.shared.stop.fd()),
+            stop: Some(self.shared.stop.sessions()),
         };
         let mut reader = HeaderReader::default();
         let mut buffer = vec![0; 256];
@@ -257,7 +257,7 @@ impl<'s> Connection<'s> {
     fn handshake(&mut self) -> Result<(), Why> {
         let clock = Clock {
             deadline: self.login_deadline,
-            stop: Some(self.shared.stop.fd()),
+            stop: Some(self.shared.stop.sessions()),
         };
         match self.stream.handshake(clock) {
             Ok(Received::Octets(_)) => Ok(()),
@@ -369,7 +369,7 @@ impl<'s> Connection<'s> {
             // Once it is known, it need not be heard again.
             stop: match self.grace_end {
                 Some(_) => None,
-                None => Some(self.shared.stop.fd()),
+                None => Some(self.shared.stop.sessions()),
             },
         }
     }
@@ -382,7 +382,7 @@ impl<'s> Connection<'s> {
         }
         Clock {
             deadline,
-            stop: (!self.session.is_receiving_mail()).then(|| self.shared.stop.fd()),
+            stop: (!self.session.is_receiving_mail()).then(|| self.shared.stop.sessions()),
         }
     }
 

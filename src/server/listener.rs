@@ -81,7 +81,7 @@ impl Listener {
     pub fn run(self, shared: &Arc<Shared>, slots: &Arc<Slots>) {
         let mut failing = false;
         loop {
-            if !wait(&[self.socket.as_fd()], shared.stop.fd(), None) {
+            if !wait(&[self.socket.as_fd()], shared.stop.listeners(), None) {
                 return self.turn_away(shared, slots);
             }
             // An error of accept may be the client's; one of the thread never is.
@@ -104,7 +104,7 @@ impl Listener {
                         failing = true;
                         log::listener_failing(&self.name(), &error);
                     }
-                    if !wait(&[], shared.stop.fd(), Some(&PAUSE)) {
+                    if !wait(&[], shared.stop.listeners(), Some(&PAUSE)) {
                         return;
                     }
                 }
@@ -125,12 +125,8 @@ impl Listener {
         }
     }
 
-    /// Sends `reply` and closes; on a TLS listener, closes before the handshake.
     fn refuse(&self, socket: TcpStream, reply: Reply, shared: &Shared, slots: &Arc<Slots>) {
-        if !self.tls {
-            shared.metrics.replied(&reply);
-            slots.refuse(socket, reply);
-        }
+        refuse(self.tls, socket, reply, shared, slots);
     }
 
     /// Gives a client its thread, or sends it away.
@@ -146,7 +142,7 @@ impl Listener {
             self.refuse(socket, reply::SHUTTING_DOWN_421, shared, slots);
             return Ok(());
         }
-        if !shared.spool.is_available() {
+        if !shared.spool.was_available() {
             self.refuse(socket, reply::SPOOL_UNAVAILABLE_421, shared, slots);
             return Ok(());
         }
@@ -171,25 +167,39 @@ impl Listener {
                 return Ok(());
             }
         };
-        let acceptor = self.tls.then(|| shared.acceptor()).flatten();
-        let shared = Arc::clone(shared);
+        let tls = self.tls;
+        let acceptor = tls.then(|| shared.acceptor()).flatten();
+        let (shared, slots) = (Arc::clone(shared), Arc::clone(slots));
         thread::Builder::new()
             .name("client".to_owned())
             .stack_size(STACK)
             .spawn(move || {
-                let client = Client {
-                    socket,
-                    peer,
-                    accepted,
-                    slot: &mut slot,
-                    proxied,
-                };
-                connection::serve(client, acceptor.as_ref(), &shared);
+                // This look at the disk may take long; accept does not wait for it.
+                if shared.spool.is_available() {
+                    let client = Client {
+                        socket,
+                        peer,
+                        accepted,
+                        slot: &mut slot,
+                        proxied,
+                    };
+                    connection::serve(client, acceptor.as_ref(), &shared);
+                } else {
+                    refuse(tls, socket, reply::SPOOL_UNAVAILABLE_421, &shared, &slots);
+                }
                 // The supervisor, which the slot informs, may take the last of it.
                 drop(shared);
                 drop(slot);
             })?;
         Ok(())
+    }
+}
+
+/// Sends `reply` and closes; on a TLS listener, closes before the handshake.
+fn refuse(tls: bool, socket: TcpStream, reply: Reply, shared: &Shared, slots: &Arc<Slots>) {
+    if !tls {
+        shared.metrics.replied(&reply);
+        slots.refuse(socket, reply);
     }
 }
 

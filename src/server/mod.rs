@@ -176,11 +176,13 @@ impl Server {
             listeners,
             exporter,
         } = self;
-        shared.stop.begin(grace);
-        let deadline = Instant::now() + grace + LAST_REPLIES;
+        // A client that is sent away and connects again must not reach this server.
+        shared.stop.end_listeners();
         for listener in listeners {
             let _ = listener.join();
         }
+        shared.stop.end_sessions(grace);
+        let deadline = Instant::now() + grace + LAST_REPLIES;
         let mut idle = slots.announce_idle();
         while !idle {
             match events.recv_deadline(deadline) {

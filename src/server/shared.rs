@@ -106,29 +106,54 @@ impl Shared {
     }
 }
 
-/// Wakes everyone who waits, once: the pipe's reader hangs up when its writer
-/// is gone.
-pub struct Stop {
+/// Wakes everyone who polls it, once.
+struct Wake {
     reader: OwnedFd,
+    /// Dropped to wake: then the reader hangs up.
     writer: Mutex<Option<OwnedFd>>,
+}
+
+impl Wake {
+    fn new() -> io::Result<Wake> {
+        let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        Ok(Wake {
+            reader,
+            writer: Mutex::new(Some(writer)),
+        })
+    }
+
+    fn wake(&self) {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        *writer = None;
+    }
+}
+
+/// The end of the server: first no new connections, then no idle sessions.
+pub struct Stop {
+    listeners: Wake,
+    sessions: Wake,
     grace_end: OnceLock<Instant>,
     draining: AtomicBool,
 }
 
 impl Stop {
     fn new() -> io::Result<Stop> {
-        let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         Ok(Stop {
-            reader,
-            writer: Mutex::new(Some(writer)),
+            listeners: Wake::new()?,
+            sessions: Wake::new()?,
             grace_end: OnceLock::new(),
             draining: AtomicBool::new(false),
         })
     }
 
-    /// To be polled: ready from the moment the server goes down.
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.reader.as_fd()
+    /// Polled by listeners: ready when they must end.
+    pub fn listeners(&self) -> BorrowedFd<'_> {
+        self.listeners.reader.as_fd()
+    }
+
+    /// Polled by sessions: ready when those without a message in progress must end.
+    pub fn sessions(&self) -> BorrowedFd<'_> {
+        self.sessions.reader.as_fd()
     }
 
     /// From now on new connections get 421; open sessions continue.
@@ -141,15 +166,19 @@ impl Stop {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// When mails in progress must be done.
+    /// When messages in progress must be complete.
     pub fn grace_end(&self) -> Instant {
         self.grace_end.get().copied().unwrap_or_else(Instant::now)
     }
 
-    /// Goes down, with so much time for mails in progress.
-    pub fn begin(&self, grace: Duration) {
+    /// Ends the listeners.
+    pub fn end_listeners(&self) {
+        self.listeners.wake();
+    }
+
+    /// Ends the sessions; those with a message in progress have `grace` for it.
+    pub fn end_sessions(&self, grace: Duration) {
         let _ = self.grace_end.set(Instant::now() + grace);
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        *writer = None;
+        self.sessions.wake();
     }
 }

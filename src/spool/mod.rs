@@ -91,6 +91,11 @@ impl Spool {
         Draft::create(self, envelope, origin, id)
     }
 
+    /// Whether the spool took messages when that was last found out. Never waits.
+    pub fn was_available(&self) -> bool {
+        self.availability.is_available()
+    }
+
     /// Whether the spool takes messages, as far as that is known without writing
     /// one. If not, the writer tries every few seconds whether it does again.
     pub fn is_available(&self) -> bool {
