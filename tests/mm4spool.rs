@@ -111,10 +111,10 @@ fn mm4spool(arguments: &[&str]) -> Output {
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mm4spool"));
-    command
-        .args(arguments)
-        .env_remove("COLUMNS")
-        .stdin(Stdio::null());
+    command.args(arguments).stdin(Stdio::null());
+    for name in ["COLUMNS", "MM4SPOOL", "NO_COLOR", "CLICOLOR_FORCE"] {
+        command.env_remove(name);
+    }
     command
 }
 
@@ -183,13 +183,30 @@ fn a_wrong_command_line_exits_2_with_one_line_that_helps() {
     for (arguments, wanted) in [
         (&[][..], "COMMAND"),
         (&["look"][..], "look"),
-        (&["list"][..], "SPOOL"),
         (&["list", "--lst", "3", place.path()][..], "lst"),
         (&["list", "--last", "many", place.path()][..], "--last"),
         (&["list", "--since", "soon", place.path()][..], "--since"),
         (&["list", "--type", "SMS", place.path()][..], "--type"),
         (&["list", place.path(), "more"][..], "more"),
-        (&["show", place.path()][..], "ID"),
+        (&["list", "--has", "pictures", place.path()][..], "--has"),
+        (&["list", "--color", "blue", place.path()][..], "--color"),
+        (&["list", "--until", "soon", place.path()][..], "--until"),
+        (&["extract", place.path()][..], "ID"),
+        (&["thread", place.path()][..], "ID"),
+        (&["wait", "--count", "0", place.path()][..], "--count"),
+        (
+            &["wait", "--timeout", "soon", place.path()][..],
+            "--timeout",
+        ),
+        (
+            &["check", "--ignore", "nonsense", place.path()][..],
+            "--ignore",
+        ),
+        (&["check", "--format", "xml", place.path()][..], "--format"),
+        (
+            &["check", "--json", "--format", "lines", place.path()][..],
+            "--json",
+        ),
         (&["show", "--raw", "--json", place.path(), "x"][..], "--raw"),
         (&["extract", "--part", "x", place.path(), "x"][..], "--part"),
         (
@@ -240,9 +257,12 @@ fn what_cannot_be_done_exits_1() {
 #[test]
 fn every_command_has_its_help() {
     for name in [
-        "list", "show", "extract", "gallery", "follow", "check", "respond",
+        "list", "show", "thread", "extract", "gallery", "follow", "wait", "check", "respond",
     ] {
         let help = said(&[name, "--help"]);
+        for section in ["Examples:", "Exit status:", "Environment:", "MM4SPOOL"] {
+            assert!(help.contains(section), "{name}: {section}");
+        }
         assert!(help.contains(&format!("Usage: mm4spool {name}")), "{help}");
         assert_eq!(said(&[name, "-h"]), help);
         assert!(said(&["--help"]).contains(name));
@@ -376,6 +396,308 @@ fn a_filter_lists_every_match_and_no_filter_the_last_twenty() {
     assert_eq!(count(&["--type", "RES", "--last", "3"]), 3);
 }
 
+/// A spool of a request with its answer and reports, and a request without.
+fn exchange() -> Place {
+    let place = Place::new();
+    let mail = |account: &str, fields: &str| {
+        format!(
+            "Return-Path: <+972500000001/TYPE=PLMN@mms.example.net>\r\n\
+             X-Envelope-To: <+972500000002/TYPE=PLMN@mms.example.com>\r\n\
+             X-MM4-System-ID: {account}\r\n\
+             Received: from a ([192.0.2.1]) by mm4.example.com (mm4d) with ESMTPSA\r\n  \
+             id 20220125T221744.000001Z-7-000001@mm4.example.com; Tue, 25 Jan 2022 22:17:44 +0000\r\n\
+             {fields}"
+        )
+    };
+    for (time, account, fields) in [
+        (
+            "221700.000000",
+            "north",
+            "X-Mms-Message-Type: MM4_forward.REQ\r\nX-Mms-Transaction-ID: \"T1\"\r\nX-Mms-Message-ID: m1\r\n\
+             X-Mms-Ack-Request: Yes\r\nFrom: +972500000001/TYPE=PLMN\r\nTo: +972500000002/TYPE=PLMN\r\n\
+             Subject: Holiday\r\nContent-Type: image/gif\r\n\r\nGIF89a\r\n",
+        ),
+        (
+            "221700.800000",
+            "north",
+            "X-Mms-Message-Type: MM4_forward.RES\r\nX-Mms-Transaction-ID: T1\r\nX-Mms-Message-ID: m1\r\n\
+             X-Mms-Request-Status-Code: Ok\r\n",
+        ),
+        (
+            "221900.000000",
+            "south",
+            "X-Mms-Message-Type: MM4_delivery_report.REQ\r\nX-Mms-Transaction-ID: T2\r\nX-Mms-Message-ID: m1\r\n\
+             X-Mms-MM-Status-Code: Retrieved\r\nFrom: +972500000002/TYPE=PLMN\r\nX-Mms-Ack-Request: No\r\n",
+        ),
+        (
+            "222000.000000",
+            "south",
+            "X-Mms-Message-Type: MM4_forward.REQ\r\nX-Mms-Transaction-ID: T3\r\nX-Mms-Message-ID: m3\r\n\
+             X-Mms-Ack-Request: Yes\r\nFrom: +15550000001/TYPE=PLMN\r\nTo: a@example.com\r\n\
+             Content-Type: text/plain\r\n\r\nthe weather is fine\r\n",
+        ),
+        (
+            "222100.000000",
+            "south",
+            "X-Mms-Message-Type: MM4_forward.RES\r\nX-Mms-Transaction-ID: T9\r\n\
+             X-Mms-Request-Status-Code: Error-network-problem\r\n",
+        ),
+    ] {
+        let id = format!("20220125T{time}Z-7-{}@mm4.example.com", &time[..6]);
+        place.publish(&id, mail(account, fields).as_bytes());
+    }
+    place
+}
+
+#[test]
+fn every_filter_selects_what_it_says_in_every_command() {
+    let place = exchange();
+    let times = |arguments: &[&str]| -> Vec<String> {
+        let output = mm4spool(&[arguments, &[place.path()]].concat());
+        let found = objects(&stdout(&output));
+        let ids = found
+            .iter()
+            .map(|found| at(found, "/id").as_str().unwrap()[9..15].to_owned());
+        ids.collect()
+    };
+    let all = ["221700", "221700", "221900", "222000", "222100"];
+    for (filter, wanted) in [
+        (&["--account", "north"][..], &["221700", "221700"][..]),
+        (&["--type", "RES"], &["221700", "222100"]),
+        (&["--from", "972500000001"], &all[..]),
+        (&["--from", "+15550000001/TYPE=PLMN"], &["222000"]),
+        (&["--to", "A@EXAMPLE.com"], &["222000"]),
+        (
+            &["--to", "+972500000002", "--type", "forward.REQ"],
+            &["221700", "222000"],
+        ),
+        (&["--subject", "holi"], &["221700"]),
+        (&["--grep", "WEATHER"], &["222000"]),
+        (&["--grep", "holiday"], &["221700"]),
+        (&["--transaction", "t1"], &["221700", "221700"]),
+        (&["--message-id", "M3"], &["222000"]),
+        (&["--status", "ok"], &["221700"]),
+        (&["--status", "error"], &["222100"]),
+        (&["--since", "2022-01-25 22:20"], &["222000", "222100"]),
+        (&["--until", "2022-01-25 22:17"], &["221700", "221700"]),
+        (
+            &[
+                "--since",
+                "2022-01-25 22:19:00",
+                "--until",
+                "2022-01-26 00:20 +02:00",
+            ],
+            &["221900", "222000"],
+        ),
+        (&["--has", "image"], &["221700"]),
+        (&["--has", "text"], &["222000"]),
+        (&["--has", "text,image"], &[]),
+        (
+            &["--has", "findings", "--type", "forward"],
+            &["221700", "221700", "222000", "222100"],
+        ),
+        (&["--unanswered"], &["222000"]),
+        (&["--unanswered", "--account", "north"], &[]),
+    ] {
+        assert_eq!(
+            times(&[&["list", "--json"], filter].concat()),
+            wanted,
+            "{filter:?}"
+        );
+        let page = said(&[&["gallery"], filter, &[place.path()]].concat());
+        assert_eq!(page.matches("<article").count(), wanted.len(), "{filter:?}");
+        let checked = stdout(&mm4spool(&[&["check"], filter, &[place.path()]].concat()));
+        let count = if wanted.len() == 1 {
+            "1 message of".to_owned()
+        } else {
+            format!("{} messages of", wanted.len())
+        };
+        assert!(checked.contains(&count), "{filter:?}: {checked}");
+        if !wanted.is_empty() {
+            let count = wanted.len().to_string();
+            let mut waited = times(&[&["wait", "--json", "--count", &count], filter].concat());
+            waited.sort();
+            assert_eq!(waited, wanted, "{filter:?}");
+        }
+    }
+    let to = place.dir.path().join("pictures");
+    let written = said(&[
+        "extract",
+        "--has",
+        "image",
+        "--to",
+        to.to_str().unwrap(),
+        place.path(),
+    ]);
+    assert_eq!(written.lines().count(), 1);
+}
+
+#[test]
+fn a_thread_is_a_request_with_its_answer_and_its_reports() {
+    let place = exchange();
+    for id in ["20220125T221700.0", "20220125T221900"] {
+        let text = said(&["thread", place.path(), id]);
+        for wanted in [
+            "answered Ok after 0.8 s",
+            "delivery report Retrieved after 2 min, by +972500000002",
+            "answers 20220125T221700.000000Z-7-221700@mm4.example.com after 0.8 s",
+        ] {
+            assert!(text.contains(wanted), "{wanted}\n{text}");
+        }
+        assert!(!text.contains("222000"), "{text}");
+        let found = objects(&said(&["thread", "--json", place.path(), id]));
+        assert_eq!(found.len(), 3);
+        assert_eq!(at(&found[0], "/joined_to"), &Value::Null);
+        assert_eq!(at(&found[1], "/after_ms"), 800);
+        assert_eq!(at(&found[2], "/joined_to"), at(&found[0], "/id"));
+        assert_eq!(at(&found[2], "/mm_status"), "Retrieved");
+    }
+    let shown = said(&["show", place.path(), "20220125T221700.0"]);
+    assert!(
+        shown.contains("\nExchange\n  answered Ok after 0.8 s\n"),
+        "{shown}"
+    );
+    let shown = said(&["show", place.path(), "20220125T222000"]);
+    assert!(shown.contains("  unanswered for "), "{shown}");
+}
+
+#[test]
+fn a_list_shows_statuses_and_counts_findings() {
+    let place = exchange();
+    let text = said(&["list", place.path()]);
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| line.split('\t').collect())
+        .collect();
+    assert_eq!(rows[0][4], "STATUS");
+    let statuses: Vec<&str> = rows.iter().skip(1).map(|row| row[4]).collect();
+    assert_eq!(
+        statuses,
+        ["", "Ok", "Retrieved", "", "Error-network-problem"]
+    );
+    assert_eq!(rows[0][8], "FINDINGS");
+    assert!(rows[5][8].parse::<usize>().unwrap() > 0, "{text}");
+    let forced = stdout(
+        &command(&["list", place.path()])
+            .env("CLICOLOR_FORCE", "1")
+            .output()
+            .unwrap(),
+    );
+    assert!(forced.contains("\x1b[32mOk\x1b[0m"), "{forced}");
+    assert!(
+        forced.contains("\x1b[31mError-network-problem\x1b[0m"),
+        "{forced}"
+    );
+    let forced = said(&["list", "--color", "always", place.path()]);
+    assert!(forced.contains("\x1b["));
+    let never = command(&["list", "--color=never", place.path()])
+        .env("CLICOLOR_FORCE", "1")
+        .output()
+        .unwrap();
+    assert!(!stdout(&never).contains('\x1b'));
+}
+
+#[test]
+fn without_an_id_the_newest_is_shown_and_without_a_spool_the_default() {
+    let place = exchange();
+    let shown = said(&["show", place.path()]);
+    assert!(shown.starts_with("20220125T222100"), "{shown}");
+    let in_default = |arguments: &[&str]| {
+        let output = command(arguments)
+            .env("MM4SPOOL", place.path())
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            stderr(&output)
+        );
+        stdout(&output)
+    };
+    assert_eq!(in_default(&["show"]), shown);
+    assert_eq!(in_default(&["show", "20220125T222100"]), shown);
+    assert_eq!(in_default(&["list"]), said(&["list", place.path()]));
+    assert_eq!(
+        in_default(&["thread", "222100"]),
+        said(&["thread", place.path(), "222100"])
+    );
+    assert!(refused(1, &["list"]).contains("/var/spool/mm4d"));
+}
+
+#[test]
+fn a_hyphen_is_standard_input_and_output() {
+    let place = Place::with_samples();
+    let mail = sample("two_slides");
+    let input = place.dir.path().join("input");
+    fs::write(&input, &mail).unwrap();
+    let read = |arguments: &[&str]| {
+        let input = fs::File::open(&input).unwrap();
+        let output = command(arguments).stdin(input).output().unwrap();
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            stderr(&output)
+        );
+        output.stdout
+    };
+    let shown = String::from_utf8(read(&["show", "-"])).unwrap();
+    assert!(shown.contains("Greetings from the lake"), "{shown}");
+    assert_eq!(read(&["show", "--raw", "-"]), mail);
+    let found = objects(&String::from_utf8(read(&["show", "--json", "-"])).unwrap()).remove(0);
+    let part = read(&["extract", "--part", "2", "--to", "-", "-"]);
+    assert_eq!(at(&found, "/parts/1/sha256"), &sha256(&part));
+    assert!(refused(2, &["extract", "--to", "-", place.path(), "000001"]).contains("--part N"));
+    let page = said(&["gallery", "--output", "-", "--last", "1", place.path()]);
+    assert!(page.ends_with("</html>\n"));
+}
+
+#[test]
+fn waiting_ends_with_a_match_or_at_the_timeout() {
+    let place = Place::new();
+    let root = place.dir.path().join("later");
+    let child = command(&[
+        "wait",
+        "--transaction",
+        "T7",
+        "--timeout",
+        "60s",
+        root.to_str().unwrap(),
+    ])
+    .stdout(Stdio::piped())
+    .spawn()
+    .unwrap();
+    for sub in ["tmp", "new"] {
+        fs::create_dir_all(root.join(sub)).unwrap();
+    }
+    for transaction in ["T6", "T7"] {
+        let mail = format!("X-Mms-Transaction-ID: {transaction}\r\nSubject: {transaction}\r\n\r\n");
+        let id = format!(
+            "20220126T001743.00000{}Z-7-000001@mm4.example.com",
+            &transaction[1..]
+        );
+        fs::write(root.join("tmp/draft"), mail).unwrap();
+        fs::rename(root.join("tmp/draft"), root.join(format!("new/{id}.eml"))).unwrap();
+    }
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(stdout(&output).lines().count(), 1);
+    assert!(stdout(&output).contains("“T7”"));
+    let text = refused(
+        1,
+        &[
+            "wait",
+            "--subject",
+            "never",
+            "--timeout",
+            "100ms",
+            root.to_str().unwrap(),
+        ],
+    );
+    assert!(text.contains("0 of 1 messages matched"), "{text}");
+    // Without a filter the next message counts, not one that exists already.
+    refused(1, &["wait", "--timeout", "100ms", root.to_str().unwrap()]);
+}
+
 #[test]
 fn any_maildir_and_any_file_will_do() {
     let place = Place::new();
@@ -460,7 +782,8 @@ fn nothing_shown_of_any_sample_steers_a_terminal() {
     texts.push(said(&["list", "--json", place.path()]));
     for text in texts {
         let control = |letter: &char| {
-            (letter.is_control() && *letter != '\n') || ('\u{202a}'..='\u{202e}').contains(letter)
+            (letter.is_control() && !['\n', '\t'].contains(letter))
+                || ('\u{202a}'..='\u{202e}').contains(letter)
         };
         assert_eq!(text.chars().find(control), None, "{text}");
     }
@@ -776,7 +1099,7 @@ fn following_ends_when_nobody_reads() {
 #[test]
 fn everything_that_is_wrong_is_found() {
     let place = Place::with_samples();
-    let output = mm4spool(&["check", place.path()]);
+    let output = mm4spool(&["check", "--format", "lines", place.path()]);
     assert_eq!(output.status.code(), Some(1));
     let text = stdout(&output);
     for wanted in [
@@ -789,12 +1112,19 @@ fn everything_that_is_wrong_is_found() {
     ] {
         assert!(text.contains(wanted), "{wanted}\n{text}");
     }
-    let output = mm4spool(&["check", place.path(), "000002", "000011"]);
+    let output = mm4spool(&[
+        "check",
+        "--format",
+        "lines",
+        place.path(),
+        "000002",
+        "000011",
+    ]);
     assert_eq!(
         (output.status.code(), stdout(&output).as_str()),
         (Some(0), "")
     );
-    let output = mm4spool(&["check", place.path(), "4711-000005"]);
+    let output = mm4spool(&["check", "--format", "lines", place.path(), "4711-000005"]);
     assert_eq!(stdout(&output).lines().count(), 1);
     assert!(stdout(&output).contains("duplicate"));
 }
@@ -821,6 +1151,100 @@ fn a_limit_counts_the_octets_of_the_mail_and_not_the_trace() {
 }
 
 #[test]
+fn a_check_is_a_report_by_account_and_code_with_counts() {
+    let place = Place::with_samples();
+    let output = mm4spool(&["check", place.path()]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stdout(&output);
+    for wanted in [
+        "carrier: 10 messages, ",
+        "  error    missing-field ",
+        "  warning  smil-unresolved ",
+        "  note     unknown-media-type ",
+        "X-Mms-Message-ID is missing",
+        "4711-000004",
+        "11 messages of 2 accounts: ",
+    ] {
+        assert!(text.contains(wanted), "{wanted}\n{text}");
+    }
+    let clean = said(&["check", place.path(), "000002", "000011"]);
+    assert!(
+        clean.ends_with("2 messages of 1 account: nothing is wrong\n"),
+        "{clean}"
+    );
+}
+
+#[test]
+fn findings_as_json_have_their_severity_and_decide_the_exit_status() {
+    let place = Place::with_samples();
+    let output = mm4spool(&["check", "--json", place.path()]);
+    let found = objects(&stdout(&output));
+    assert!(found.len() > 5);
+    for object in &found {
+        let keys: Vec<&str> = object
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        assert_eq!(keys, ["account", "code", "id", "part", "severity", "text"]);
+    }
+    let duplicate = found
+        .iter()
+        .find(|object| at(object, "/code") == "duplicate")
+        .unwrap();
+    assert_eq!(at(duplicate, "/severity"), "warning");
+    assert_eq!(at(duplicate, "/account"), "carrier");
+    // A duplicate alone is a warning.
+    let code = |options: &[&str]| {
+        let arguments = [&["check"], options, &[place.path(), "000005"]].concat();
+        mm4spool(&arguments).status.code()
+    };
+    assert_eq!(code(&[]), Some(0));
+    assert_eq!(code(&["--strict"]), Some(1));
+    assert_eq!(code(&["--strict", "--ignore", "duplicate"]), Some(0));
+    let ignored = [
+        "--ignore",
+        "missing-field,bad-base64",
+        "--ignore",
+        "duplicate",
+    ];
+    let arguments = [&["check", "--json"], &ignored[..], &[place.path()]].concat();
+    let text = stdout(&mm4spool(&arguments));
+    for code in ["missing-field", "bad-base64", "duplicate"] {
+        assert!(!text.contains(code), "{code}: {text}");
+    }
+}
+
+#[test]
+fn each_account_can_have_a_profile() {
+    let place = Place::with_samples();
+    let profile = place.dir.path().join("carriers.profile");
+    fs::write(
+        &profile,
+        "[carrier]\nmax-size = 1\nignore = missing-field\n[other-carrier]\nmax-subject = 99\n",
+    )
+    .unwrap();
+    let arguments = [
+        "check",
+        "--json",
+        "--profile",
+        profile.to_str().unwrap(),
+        place.path(),
+    ];
+    let found = objects(&stdout(&mm4spool(&arguments)));
+    let count = |account: &str, code: &str| {
+        let found = found.iter();
+        found
+            .filter(|object| at(object, "/account") == account && at(object, "/code") == code)
+            .count()
+    };
+    assert_eq!(count("carrier", "over-limit"), 10);
+    assert_eq!(count("carrier", "missing-field"), 0);
+    assert_eq!(count("other-carrier", "over-limit"), 0);
+}
+
+#[test]
 fn a_profile_limits_size_parts_recipients_subject_and_types() {
     let place = Place::with_samples();
     let profile = place.dir.path().join("carrier.profile");
@@ -834,6 +1258,8 @@ fn a_profile_limits_size_parts_recipients_subject_and_types() {
     let text = |id: &str| {
         stdout(&mm4spool(&[
             "check",
+            "--format",
+            "lines",
             "--profile",
             profile,
             place.path(),

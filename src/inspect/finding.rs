@@ -123,6 +123,71 @@ impl Code {
     }
 }
 
+impl Code {
+    /// The code of that name.
+    pub fn parse(name: &str) -> Option<Code> {
+        Self::ALL.into_iter().find(|code| code.name() == name)
+    }
+
+    /// How grave it is: an error breaks TS 23.140, a limit or the content; a warning is
+    /// repaired by the reader; a note is only unusual.
+    pub fn severity(self) -> Severity {
+        match self {
+            Code::MissingField
+            | Code::MissingContent
+            | Code::BadValue
+            | Code::UnknownMessageType
+            | Code::TypeNotAllowed
+            | Code::OverLimit
+            | Code::BadBase64
+            | Code::BadQuotedPrintable
+            | Code::BadUuencode
+            | Code::UnknownEncoding
+            | Code::NoHeader
+            | Code::HeaderTooLong
+            | Code::NoBoundary
+            | Code::NoDelimiter
+            | Code::TooDeep
+            | Code::TooManyParts
+            | Code::NotReadWhole => Severity::Error,
+            Code::RepeatedField
+            | Code::StartUnresolved
+            | Code::SmilUnresolved
+            | Code::BadCharset
+            | Code::Duplicate
+            | Code::HeaderJunk
+            | Code::NoEmptyLine
+            | Code::Unterminated => Severity::Warning,
+            Code::UnknownMediaType => Severity::Note,
+        }
+    }
+}
+
+/// How grave a finding is, the gravest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Severity {
+    /// It breaks TS 23.140, a limit of the carrier, or the content.
+    Error,
+    /// It is wrong, and the message can be read all the same.
+    Warning,
+    /// It is unusual.
+    Note,
+}
+
+impl Severity {
+    /// All of them, the gravest first.
+    pub const ALL: [Severity; 3] = [Severity::Error, Severity::Warning, Severity::Note];
+
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        }
+    }
+}
+
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -184,8 +249,15 @@ mod tests {
         let rows: Vec<&str> = readme
             .lines()
             .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
-            .map(|(code, _)| code)
-            .filter(|code| Code::ALL.iter().any(|known| known.name() == *code))
+            .filter(|(code, _)| Code::parse(code).is_some())
+            .map(|(code, rest)| {
+                let severity = Code::parse(code).unwrap().severity().name();
+                assert!(
+                    rest.starts_with(&format!("{severity} | ")),
+                    "{code}: {rest}"
+                );
+                code
+            })
             .collect();
         assert_eq!(rows, Code::ALL.map(Code::name));
     }

@@ -14,7 +14,8 @@ use super::mime::{self, Part};
 use super::smil::{self, Names, Presentation};
 use super::store::{Entry, RawMessage};
 use crate::mm4::fields::yes;
-use crate::mm4::{self, Address, MessageType};
+use crate::mm4::status::Outcome;
+use crate::mm4::{self, Address, MessageType, Status};
 use crate::spool::trace::Trace;
 
 /// A message, read.
@@ -181,24 +182,15 @@ impl<'a> Message<'a> {
         self.leaves().find(|part| part.number == Some(number))
     }
 
-    /// `smil text jpeg×2`: the types of its parts in the order of their first.
-    pub fn parts_in_short(&self) -> String {
-        let mut types: Vec<(String, usize)> = Vec::new();
-        for part in self.leaves() {
-            let name = part.short_type();
-            match types.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, count)) => *count += 1,
-                None => types.push((name, 1)),
-            }
-        }
-        let words: Vec<_> = types
-            .into_iter()
-            .map(|(name, count)| match count {
-                1 => name,
-                _ => format!("{name}×{count}"),
-            })
-            .collect();
-        words.join(" ")
+    /// What a RES or a report says became of a message, as written, and how that is to
+    /// be taken.
+    pub fn status(&self) -> Option<(String, Outcome)> {
+        let mut fields = Status::FIELDS.into_iter();
+        fields.find_map(|name| {
+            let value = self.header.value(name)?;
+            let outcome = Status::parse(name, &value).map_or(Outcome::Open, Status::outcome);
+            Some((value, outcome))
+        })
     }
 }
 
@@ -304,14 +296,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn parts_are_counted_by_type() {
+    fn the_presentation_is_what_start_names() {
         let (entry, file) = given(
             b"Content-Type: multipart/related; boundary=x; start=0.smil\n\n\
               --x\nContent-Type: image/jpeg\n\na\n--x\nContent-Type: application/smil; name=0.smil\n\n\
               <par><img src=a></par>\n--x\n\nhi\n--x\nContent-Type: image/jpeg\n\nb\n--x--\n",
         );
         let message = Message::read(&entry, &file);
-        assert_eq!(message.parts_in_short(), "jpeg×2 smil text");
         assert_eq!(message.presentation.as_ref().map(|found| found.0), Some(2));
         assert_eq!(start(&message.parts), Some(("0.smil", Some(2))));
     }

@@ -4,8 +4,9 @@
 //!
 //! ```text
 //!   store ── mime ── smil ── message ─┬─ check     what is wrong
-//!   files    parts   slides  all of   ├─ filter    which messages
-//!                            it       ├─ response  the RES
+//!   files    parts   slides  all of   ├─ exchange  what answers what
+//!                            it       ├─ filter    which messages
+//!                                     ├─ response  the RES
 //!                                     └─ output    table, text, JSON, HTML, files
 //!   commands: one for each command of mm4spool; watch: what is published from now on
 //! ```
@@ -18,6 +19,7 @@
 
 pub mod check;
 pub mod commands;
+pub mod exchange;
 pub mod filter;
 pub mod finding;
 pub mod message;

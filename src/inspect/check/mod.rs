@@ -8,6 +8,7 @@
 
 pub mod duplicates;
 pub mod profile;
+pub mod report;
 
 use std::collections::HashSet;
 
@@ -18,7 +19,8 @@ use super::mime::{Part, charset};
 use crate::mm4::{MessageType, fields};
 
 pub use self::duplicates::Duplicates;
-pub use self::profile::Profile;
+pub use self::profile::{Profile, Profiles};
+pub use self::report::Report;
 
 /// Media types that MMS uses (OMA MMS Conformance Document, 7; TS 26.140) or
 /// that phones attach.
@@ -94,6 +96,9 @@ pub fn findings(message: &Message<'_>, profile: &Profile) -> Vec<Finding> {
         findings.encoding(part);
         findings.media_type(part, profile);
     }
+    findings
+        .0
+        .retain(|finding| !profile.ignored.contains(&finding.code));
     findings.0
 }
 

@@ -1,7 +1,12 @@
-//! The limits of a carrier, as `check --profile` reads them.
+//! The limits of carriers, as `check --profile` reads them.
+//!
+//! Limits: none beyond those of the file, which the command reads to its own limit.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
+
+use crate::inspect::finding::Code;
 
 /// What a carrier accepts. Without a limit, anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +22,65 @@ pub struct Profile {
     /// Media types, `image/*` for all of a kind, in lower case; empty for all
     /// that are known.
     pub types: Vec<String>,
+    /// Findings that are not reported.
+    pub ignored: Vec<Code>,
+}
+
+/// The profile of all accounts, and those of single ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profiles {
+    /// Of every account that has none of its own.
+    pub general: Profile,
+    by_account: BTreeMap<String, Profile>,
+}
+
+impl Profiles {
+    /// Parses a profile: lines of `key = value`; `#` begins a comment, blank lines
+    /// are ignored. The keys are `max-size`, `max-parts`, `max-recipients`,
+    /// `max-subject`, `types` and `ignore`; sizes take K and M (1024). A line
+    /// `[ACCOUNT]` begins what holds for one account, besides the lines before the
+    /// first of these.
+    ///
+    /// # Errors
+    ///
+    /// The first line that is none of these, with its number.
+    pub fn parse(text: &str) -> Result<Profiles, ProfileError> {
+        let mut profiles = Profiles::default();
+        let mut account: Option<String> = None;
+        for (at, line) in text.lines().enumerate() {
+            let line = line.split('#').next().unwrap_or_default().trim();
+            let section = line
+                .strip_prefix('[')
+                .and_then(|line| line.strip_suffix(']'));
+            let set = match (section.map(str::trim), &account) {
+                _ if line.is_empty() => Ok(()),
+                (Some(name), _) => {
+                    account = Some(name.to_owned());
+                    Ok(())
+                }
+                (None, None) => profiles.general.set(line),
+                (None, Some(name)) => {
+                    let general = &profiles.general;
+                    let own = profiles.by_account.entry(name.clone());
+                    own.or_insert_with(|| general.clone()).set(line)
+                }
+            };
+            set.map_err(|error| ProfileError::Line(at + 1, Box::new(error)))?;
+        }
+        Ok(profiles)
+    }
+
+    /// The profile of an account.
+    pub fn of(&self, account: Option<&str>) -> &Profile {
+        let own = account.and_then(|account| self.by_account.get(account));
+        own.unwrap_or(&self.general)
+    }
+
+    /// Sets the limit of bytes of every profile.
+    pub fn set_max_size(&mut self, bytes: u64) {
+        let all = self.by_account.values_mut().chain([&mut self.general]);
+        all.for_each(|profile| profile.max_size = Some(bytes));
+    }
 }
 
 /// Why a line is not one of a profile.
@@ -34,6 +98,8 @@ pub enum ProfileError {
     NotAType(String),
     /// There are no types.
     NoTypes,
+    /// It is not the code of a finding.
+    UnknownCode(String),
     /// One of the above, on a line, counted from 1.
     Line(usize, Box<ProfileError>),
 }
@@ -47,7 +113,7 @@ impl fmt::Display for ProfileError {
             ProfileError::UnknownKey(key) => write!(
                 f,
                 "unknown key '{key}': the keys are max-size, max-parts, max-recipients, \
-                 max-subject and types"
+                 max-subject, types and ignore"
             ),
             ProfileError::NotANumber(key, value) => {
                 write!(f, "invalid {key} '{value}': expected a number")
@@ -56,6 +122,10 @@ impl fmt::Display for ProfileError {
             ProfileError::NotAType(name) => write!(
                 f,
                 "invalid media type '{name}': expected one such as image/jpeg or image/*"
+            ),
+            ProfileError::UnknownCode(code) => write!(
+                f,
+                "unknown code '{code}': `mm4spool check` prints the codes of its findings"
             ),
             ProfileError::NoTypes => f.write_str("types is empty: name at least one media type"),
             ProfileError::Line(line, error) => write!(f, "line {line}: {error}"),
@@ -74,26 +144,6 @@ impl Error for ProfileError {
 }
 
 impl Profile {
-    /// Parses a profile: lines of `key = value`; `#` begins a comment, blank lines
-    /// are ignored. The keys are `max-size`, `max-parts`, `max-recipients`,
-    /// `max-subject` and `types`; sizes take K and M (1024).
-    ///
-    /// # Errors
-    ///
-    /// The first line that is none of these, with its number.
-    pub fn parse(text: &str) -> Result<Profile, ProfileError> {
-        let mut profile = Profile::default();
-        for (at, line) in text.lines().enumerate() {
-            let line = line.split('#').next().unwrap_or_default().trim();
-            if !line.is_empty() {
-                profile
-                    .set(line)
-                    .map_err(|error| ProfileError::Line(at + 1, Box::new(error)))?;
-            }
-        }
-        Ok(profile)
-    }
-
     fn set(&mut self, line: &str) -> Result<(), ProfileError> {
         let (key, value) = line
             .split_once('=')
@@ -109,6 +159,7 @@ impl Profile {
             "max-recipients" => self.max_recipients = Some(number()?),
             "max-subject" => self.max_subject = Some(number()?),
             "types" => self.types = types(value)?,
+            "ignore" => self.ignored = codes(value)?,
             _ => return Err(ProfileError::UnknownKey(key.to_owned())),
         }
         Ok(())
@@ -122,6 +173,13 @@ impl Profile {
             None => allowed == media_type,
         })
     }
+}
+
+fn codes(value: &str) -> Result<Vec<Code>, ProfileError> {
+    let names = value.split([',', ' ']).filter(|name| !name.is_empty());
+    names
+        .map(|name| Code::parse(name).ok_or_else(|| ProfileError::UnknownCode(name.to_owned())))
+        .collect()
 }
 
 fn types(value: &str) -> Result<Vec<String>, ProfileError> {
@@ -176,14 +234,41 @@ mod tests {
 
     #[test]
     fn a_profile_is_parsed_with_its_comments() {
-        let profile = Profile::parse(
+        let profiles = Profiles::parse(
             "# A carrier.\nmax-size = 300K\n\nmax-subject=40 # characters\ntypes = image/*, TEXT/plain\n",
         )
         .unwrap();
+        let profile = profiles.of(Some("any"));
         assert_eq!(profile.max_size, Some(300 * 1024));
         assert_eq!(profile.max_subject, Some(40));
         assert!(profile.allows("image/jpeg") && profile.allows("text/plain"));
         assert!(!profile.allows("audio/amr"));
+    }
+
+    #[test]
+    fn an_account_has_a_profile_of_its_own_beside_the_general_one() {
+        let mut profiles = Profiles::parse(
+            "max-size = 300K\nmax-parts = 9\n[north]\nmax-size = 600K\nignore = duplicate, smil-unresolved\n\
+             [ south ]\nmax-subject = 3\n",
+        )
+        .unwrap();
+        let north = profiles.of(Some("north"));
+        assert_eq!(
+            (north.max_size, north.max_parts),
+            (Some(600 * 1024), Some(9))
+        );
+        assert_eq!(north.ignored, [Code::Duplicate, Code::SmilUnresolved]);
+        assert_eq!(profiles.of(Some("south")).max_subject, Some(3));
+        assert_eq!(profiles.of(None), profiles.of(Some("west")));
+        assert_eq!(profiles.of(None).max_size, Some(300 * 1024));
+        profiles.set_max_size(1);
+        assert_eq!(profiles.of(Some("north")).max_size, Some(1));
+        let error = Profiles::parse("[a]\nignore = nonsense").unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("line 2: unknown code 'nonsense'")
+        );
     }
 
     #[test]
@@ -211,7 +296,7 @@ mod tests {
                 "line 1: invalid line 'max-size': expected key = value",
             ),
         ] {
-            let error = Profile::parse(text).unwrap_err().to_string();
+            let error = Profiles::parse(text).unwrap_err().to_string();
             assert!(error.starts_with(wanted), "{error}");
         }
     }

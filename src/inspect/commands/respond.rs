@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 
-use super::{Command, Failure, Outcome, Syntax};
+use super::{Command, Failure, Manual, Outcome, Syntax};
 use crate::inspect::message::Message;
 use crate::inspect::response::{self, Answer};
 use crate::mm4::RequestStatus;
@@ -16,14 +16,18 @@ pub(super) const COMMAND: Command = Command {
     run,
 };
 
+const MANUAL: Manual = Manual {
+    name: COMMAND.name,
+    usage: "[OPTIONS] [SPOOL] ID\n[OPTIONS] FILE",
+    about: "Prints the RES that answers a REQ, for `sendmail -t` or `swaks --data -`: line\n\
+            ends are LF. It goes to X-Mms-Originator-System, else to Sender.",
+    examples: "mm4spool respond spool 4711-000023 | sendmail -t\n\
+               mm4spool respond --status Error-network-problem --text 'try later' spool 4711-000023",
+    exit: "0 done; 1 there is no such message, or it cannot be answered; 2 usage error",
+};
+
 fn run(arguments: &[String], out: &mut dyn Write) -> Outcome {
-    let mut syntax = Syntax::new(
-        COMMAND.name,
-        "[OPTIONS] SPOOL ID\n[OPTIONS] FILE",
-        "Prints the RES that answers a REQ, for `sendmail -t` or `swaks --data -`: line\n\
-         ends are LF. It goes to X-Mms-Originator-System, else to Sender.\n\n\
-         Example: mm4spool respond spool 4711-000023 | sendmail -t",
-    );
+    let mut syntax = Syntax::new(MANUAL);
     syntax
         .options
         .optopt(

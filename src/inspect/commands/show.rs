@@ -3,7 +3,11 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::{Command, Failure, Outcome, Syntax};
+use jiff::Timestamp;
+
+use super::syntax::{open, read};
+use super::{Command, Failure, Given, Manual, Outcome, Syntax};
+use crate::inspect::exchange::Exchanges;
 use crate::inspect::message::Message;
 use crate::inspect::output::json;
 use crate::inspect::output::terminal::{self, Terminal};
@@ -16,14 +20,20 @@ pub(super) const COMMAND: Command = Command {
     run,
 };
 
+const MANUAL: Manual = Manual {
+    name: COMMAND.name,
+    usage: "[OPTIONS] [SPOOL] [ID]\n[OPTIONS] FILE",
+    about: "Prints everything that one message says, without ID the newest: envelope, trace,\n\
+            fields with their meaning, what answers it, parts, slides, texts, and what\n\
+            `check` finds. `-` reads the message from standard input.",
+    examples: "mm4spool show spool 4711-000023\n\
+               mm4spool show spool\n\
+               mm4spool show --json - < message.eml",
+    exit: "0 done; 1 there is no such message or it could not be read; 2 usage error",
+};
+
 fn run(arguments: &[String], out: &mut dyn Write) -> Outcome {
-    let mut syntax = Syntax::new(
-        COMMAND.name,
-        "[OPTIONS] SPOOL ID\n[OPTIONS] FILE",
-        "Prints everything that one message says: envelope, trace, fields with their\n\
-         meaning, parts, slides, texts, and what `check` finds.\n\n\
-         Example: mm4spool show spool 4711-000023",
-    );
+    let mut syntax = Syntax::new(MANUAL);
     syntax
         .options
         .optflag("", "json", "print it as a JSON object")
@@ -41,9 +51,9 @@ fn run(arguments: &[String], out: &mut dyn Write) -> Outcome {
     if forms.filter(|form| given.has(form)).count() > 1 {
         return Err(given.usage_error("--json, --raw and --headers exclude each other"));
     }
-    let (store, entry, raw) = given.message()?;
+    let (store, entry, raw) = message(&given)?;
     let message = Message::read(&entry, &raw);
-    let terminal = Terminal::of_stdout();
+    let terminal = given.terminal();
     if given.has("json") {
         json::write(&message, out).map_err(Failure::Output)?;
     } else if given.has("headers") {
@@ -52,12 +62,43 @@ fn run(arguments: &[String], out: &mut dyn Write) -> Outcome {
     } else if given.has("raw") {
         write_raw(&store, &entry, &raw, &terminal, out)?;
     } else {
-        let extras = Extras {
-            source: given.has("source"),
-        };
+        let extras = extras(&given, &store, &message)?;
         text::write(&message, &extras, &terminal, out).map_err(Failure::Output)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The message that is named, else the newest.
+fn message(given: &Given) -> Result<(Store, Entry, RawMessage), Failure> {
+    let (root, id) = given.root_and_id()?;
+    let store = open(&root)?;
+    match id {
+        Some(id) => read(store, &id),
+        None if store.directories().is_empty() => read(store, &root),
+        None => {
+            let entries = store.entries();
+            let entries = entries.map_err(|error| Failure::on(&root, error))?;
+            let newest = entries.into_iter().next_back();
+            let newest = newest.ok_or_else(|| Failure::on(&root, "there are no messages"))?;
+            let raw = store.read(&newest);
+            let raw = raw.map_err(|error| Failure::on(newest.path.display(), error))?;
+            Ok((store, newest, raw))
+        }
+    }
+}
+
+/// What the rest of the spool says of the message.
+fn extras(given: &Given, store: &Store, message: &Message<'_>) -> Result<Extras, Failure> {
+    let mut extras = Extras {
+        source: given.has("source"),
+        ..Extras::default()
+    };
+    if message.kind().is_some() && !store.directories().is_empty() {
+        let entries = store.entries().map_err(|error| Failure::on("", error))?;
+        let exchanges = Exchanges::read(store, &entries);
+        extras.exchange = exchanges.remarks(message.id, Timestamp::now());
+    }
+    Ok(extras)
 }
 
 /// A file or a pipe gets the bytes, a terminal only those that are harmless.

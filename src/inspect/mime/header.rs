@@ -236,6 +236,13 @@ impl<'a> Field<'a> {
     }
 }
 
+/// Whether a header block that begins with these bytes ends in them.
+pub fn is_whole(bytes: &[u8]) -> bool {
+    let mut ends = memchr::memchr_iter(b'\n', bytes);
+    let is_empty = |at: usize| matches!(bytes.get(at..), Some([b'\n', ..] | [b'\r', b'\n', ..]));
+    is_empty(0) || ends.any(|at| is_empty(at + 1))
+}
+
 /// The line that begins at `at`, its line end included.
 pub fn line_at(bytes: &[u8], at: usize) -> &[u8] {
     let rest = bytes.get(at..).unwrap_or_default();
@@ -347,6 +354,16 @@ mod tests {
         assert_eq!(Header::parse_part(whole).length, 0);
         assert_eq!(Header::parse(whole).length, 0);
         assert!(!Header::parse(b"To: a\n").lacks_end(b"To: a\n"));
+    }
+
+    #[test]
+    fn the_end_of_a_block_is_seen_without_reading_its_fields() {
+        for whole in [&b"\r\nbody"[..], b"\n", b"To: a\r\n\r\n", b"To: a\n\nbody"] {
+            assert!(is_whole(whole) && Header::parse(whole).ended, "{whole:?}");
+        }
+        for part in [&b""[..], b"To: a", b"To: a\r\n", b"To: a\n b\n"] {
+            assert!(!is_whole(part) && !Header::parse(part).ended, "{part:?}");
+        }
     }
 
     #[test]

@@ -13,7 +13,8 @@ use serde_json::ser::{Formatter, Serializer};
 use super::terminal::is_unsafe;
 use super::view::{readable_text, sha256};
 use crate::inspect::check::{self, Profile};
-use crate::inspect::finding::Finding;
+use crate::inspect::exchange::Link;
+use crate::inspect::finding::{Finding, Severity};
 use crate::inspect::message::Message;
 use crate::inspect::mime::Part;
 use crate::inspect::smil::Slide;
@@ -30,6 +31,66 @@ pub const MAX_TEXT: usize = 1024 * 1024;
 /// When nothing can be written.
 pub fn write(message: &Message<'_>, out: &mut dyn Write) -> io::Result<()> {
     write_line(&MessageObject::of(message), out)
+}
+
+/// Writes the object of a message that belongs to another, and a line end: the keys of
+/// every message, and `joined_to` and `after_ms`.
+///
+/// # Errors
+///
+/// When nothing can be written.
+pub fn write_joined(
+    message: &Message<'_>,
+    link: Option<Link<'_>>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let after = link.and_then(|link| link.after);
+    let object = JoinedObject {
+        message: MessageObject::of(message),
+        joined_to: link.map(|link| link.to.id.as_str()),
+        after_ms: after.map(|after| after.as_millis()),
+    };
+    write_line(&object, out)
+}
+
+/// Writes the object of a finding of `check`, and a line end.
+///
+/// # Errors
+///
+/// When nothing can be written.
+pub fn write_finding(
+    message: &Message<'_>,
+    finding: &Finding,
+    severity: Severity,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let object = CheckObject {
+        id: message.id,
+        account: message.account(),
+        severity: severity.name(),
+        code: finding.code.name(),
+        part: finding.part,
+        text: &finding.text,
+    };
+    write_line(&object, out)
+}
+
+#[derive(Serialize)]
+struct JoinedObject<'m> {
+    #[serde(flatten)]
+    message: MessageObject<'m>,
+    joined_to: Option<&'m str>,
+    after_ms: Option<i128>,
+}
+
+#[derive(Serialize)]
+struct CheckObject<'m> {
+    id: &'m str,
+    account: Option<&'m str>,
+    severity: &'static str,
+    code: &'static str,
+    part: Option<usize>,
+    text: &'m str,
 }
 
 fn write_line(object: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {

@@ -1,9 +1,10 @@
 //! Writing messages down: [`view`] decides what is said of a message, the others
-//! how: a [`table`], a [`text`] for a terminal, [`json`], [`html`], [`files`].
+//! how: a [`row`], a [`table`], a [`text`] for a terminal, [`json`], [`html`], [`files`].
 
 pub mod files;
 pub mod html;
 pub mod json;
+pub mod row;
 pub mod table;
 pub mod terminal;
 pub mod text;

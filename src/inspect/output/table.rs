@@ -1,18 +1,20 @@
 //! The table of messages, newest last, as wide as the terminal.
 //!
-//! A message has one line where that fits, else two. Fails only when nothing can
-//! be written.
+//! From [`ONE_LINE`] columns on a message has one line, below that two. In a pipe the
+//! columns are separated by tabs and nothing is cut. Fails only when nothing can be
+//! written.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Write};
 
-use jiff::Timestamp;
-
+pub use super::row::Row;
+use super::row::{HEADINGS, time};
 use super::terminal::{self, Terminal, Tone};
-use super::view::{self, Route};
-use crate::inspect::message::Message;
-use crate::inspect::store::Entry;
-use crate::spool::id::MessageId;
+use crate::inspect::store::{Entry, short_id};
+use crate::mm4::status::Outcome;
+
+/// Columns from which on a message has one line.
+pub const ONE_LINE: usize = 80;
 
 /// Writes a table of `rows`. `entries` are all messages of the spool: ids are cut
 /// to what is unique among them.
@@ -21,7 +23,7 @@ use crate::spool::id::MessageId;
 ///
 /// When nothing can be written.
 pub fn write(
-    mut rows: Vec<Row>,
+    rows: Vec<Row>,
     entries: &[Entry],
     terminal: &Terminal,
     out: &mut dyn Write,
@@ -29,91 +31,59 @@ pub fn write(
     if rows.is_empty() {
         return Ok(());
     }
-    shorten_ids(&mut rows, entries);
-    print_table(&rows, terminal, out)
-}
-
-/// The line of a message; every text in it is harmless to a terminal.
-#[derive(Clone, Debug, Default)]
-pub struct Row {
-    time: Option<Timestamp>,
-    id: String,
-    /// The process and the count in the id, where no other message has them.
-    short_id: Option<String>,
-    account: String,
-    kind: String,
-    route: String,
-    subject: String,
-    parts: String,
-    size: String,
-}
-
-impl Row {
-    /// The line of a message.
-    pub fn of(message: &Message<'_>) -> Row {
-        Row {
-            time: message.time,
-            id: message.id.to_owned(),
-            short_id: None,
-            account: terminal::line(message.account().unwrap_or("-")),
-            kind: terminal::line(&view::type_label(message).unwrap_or_else(|| "-".to_owned())),
-            route: terminal::line(&Route::of(message).to_string()),
-            subject: terminal::line(&message.header.value("Subject").unwrap_or_default()),
-            parts: terminal::line(&view::parts_in_short(message)),
-            size: view::size(message.size),
-        }
+    match terminal.is_limited() {
+        true => print_table(&rows, &Ids::of(&rows, entries), terminal, out),
+        false => write_tabs(&rows, terminal, out),
     }
+}
 
-    /// The line without a table, for `follow`: the whole id, nothing cut.
-    pub fn alone(&self) -> String {
-        let mut line = [
-            terminal::pad(&time(self.time, true), 19),
-            terminal::line(&self.id),
-            terminal::pad(&self.account, 8),
-            terminal::pad(&self.kind, 12),
-            self.route.clone(),
-        ]
-        .join("  ");
-        for (mark, text) in [("“”", &self.subject), ("", &self.parts), ("", &self.size)] {
-            if !text.is_empty() {
-                let mut marks = mark.chars();
-                line.push_str("  ");
-                line.extend(marks.next());
-                line.push_str(text);
-                line.extend(marks.next());
+fn write_tabs(rows: &[Row], terminal: &Terminal, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{}", terminal.paint(Tone::Bold, &HEADINGS.join("\t")))?;
+    for row in rows {
+        let mut cells = row.cells();
+        if let (Some(cell), Some(outcome)) = (cells.get_mut(STATUS), row.outcome) {
+            *cell = terminal.paint(Tone::of(outcome), cell);
+        }
+        writeln!(out, "{}", cells.join("\t"))?;
+    }
+    Ok(())
+}
+
+/// The ids of the rows as a table shows them.
+struct Ids {
+    /// Cut to the shortest length at which each of them is the prefix of one id only, in
+    /// the whole spool.
+    prefixes: Vec<String>,
+    /// The process and the count, where every row has them, no other message of the
+    /// spool has the same, and they are shorter: after a burst a prefix is nearly all of an id.
+    shorts: Option<Vec<String>>,
+}
+
+impl Ids {
+    fn of(rows: &[Row], entries: &[Entry]) -> Ids {
+        let needed = unique_length(rows, entries).max(SHORTEST_ID);
+        let prefix = |row: &Row| {
+            let prefix: String = row.id.chars().take(needed).collect();
+            terminal::line(&prefix)
+        };
+        let mut counts: HashMap<&str, usize> = rows
+            .iter()
+            .filter_map(|row| Some((short_id(&row.id)?, 0)))
+            .collect();
+        for short in entries.iter().filter_map(Entry::short_id) {
+            if let Some(count) = counts.get_mut(short) {
+                *count += 1;
             }
         }
-        line
-    }
-}
-
-fn time(time: Option<Timestamp>, long: bool) -> String {
-    let Some(time) = time else {
-        return "-".to_owned();
-    };
-    let format = if long {
-        "%Y-%m-%d %H:%M:%S"
-    } else {
-        "%m-%d %H:%M"
-    };
-    time.strftime(format).to_string()
-}
-
-/// Cuts the ids to the shortest length at which each of them is the prefix of
-/// one id only, in the whole spool. After a burst that is nearly all of it; where
-/// that is too wide the process and the count in it are shown instead.
-fn shorten_ids(rows: &mut [Row], entries: &[Entry]) {
-    let needed = unique_length(rows, entries);
-    let mut short_ids: HashMap<String, usize> = HashMap::new();
-    for short in entries.iter().filter_map(Entry::short_id) {
-        *short_ids.entry(short).or_default() += 1;
-    }
-    for row in rows {
-        row.short_id = MessageId::parse(&row.id)
-            .map(|id| id.short().to_owned())
-            .filter(|short| short_ids.get(short) == Some(&1) && short.len() < needed);
-        let short: String = row.id.chars().take(needed.max(SHORTEST_ID)).collect();
-        row.id = terminal::line(&short);
+        let short = |row: &Row| {
+            let short = short_id(&row.id)?;
+            let is_best = counts.get(short) == Some(&1) && short.len() < needed;
+            is_best.then(|| short.to_owned())
+        };
+        Ids {
+            prefixes: rows.iter().map(prefix).collect(),
+            shorts: rows.iter().map(short).collect(),
+        }
     }
 }
 
@@ -145,81 +115,142 @@ fn common_prefix(a: &str, b: &str) -> usize {
     a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count()
 }
 
-const HEADINGS: [&str; 8] = [
-    "TIME",
-    "ID",
-    "ACCOUNT",
-    "TYPE",
-    "FROM → TO",
-    "SUBJECT",
-    "PARTS",
-    "SIZE",
-];
-
+const TIME: usize = 0;
 const ID: usize = 1;
 const ACCOUNT: usize = 2;
 const KIND: usize = 3;
-const ROUTE: usize = 4;
-const SUBJECT: usize = 5;
-const PARTS: usize = 6;
-const SIZE: usize = 7;
+const STATUS: usize = 4;
+const ROUTE: usize = 5;
+const SUBJECT: usize = 6;
+const PARTS: usize = 7;
+const FINDINGS: usize = 8;
+const SIZE: usize = 9;
 
 /// How a table too wide is made to fit, step by step: the column, and the
 /// least width that it may have.
-const STEPS: [(usize, usize); 5] = [
+const STEPS: [(usize, usize); 6] = [
     (SUBJECT, 24),
     (PARTS, 16),
     (SUBJECT, 12),
+    (STATUS, 12),
     (ACCOUNT, 8),
     (PARTS, 8),
 ];
+/// The same where that is not enough for one line; a column of no width is left out.
+const TIGHT_STEPS: [(usize, usize); 18] = [
+    (SUBJECT, 24),
+    (PARTS, 16),
+    (SUBJECT, 12),
+    (STATUS, 12),
+    (ACCOUNT, 8),
+    (PARTS, 8),
+    (STATUS, 9),
+    (SUBJECT, 10),
+    (ROUTE, 22),
+    (ACCOUNT, 6),
+    (PARTS, 5),
+    (PARTS, 0),
+    (SUBJECT, 0),
+    (ROUTE, 12),
+    (KIND, 8),
+    (SIZE, 0),
+    (ID, 12),
+    (STATUS, 0),
+];
 /// The same when a message has two lines.
-const NARROW_STEPS: [(usize, usize); 3] = [(ROUTE, 20), (KIND, 8), (ROUTE, 8)];
+const NARROW_STEPS: [(usize, usize); 9] = [
+    (ROUTE, 20),
+    (KIND, 8),
+    (SIZE, 0),
+    (ROUTE, 12),
+    (ROUTE, 0),
+    (ID, 8),
+    (TIME, 5),
+    (KIND, 4),
+    (TIME, 0),
+];
 
-/// One line for each message where that fits; else two, of which the second
-/// has the account, the parts and the subject.
-fn print_table(rows: &[Row], terminal: &Terminal, out: &mut dyn Write) -> io::Result<()> {
+/// A line of the table.
+struct Line {
+    cells: [String; 10],
+    /// How its status is to be taken; `None` for the headings.
+    outcome: Option<Outcome>,
+}
+
+/// One line for each message where that fits, or where the terminal is wide enough that
+/// it must; else two, of which the second has what has no place in the first.
+fn print_table(
+    rows: &[Row],
+    ids: &Ids,
+    terminal: &Terminal,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     for (long, short_ids) in [(true, false), (false, false), (false, true)] {
-        let table = columns(rows, long, short_ids);
+        let table = lines(rows, ids, long, short_ids);
         let mut widths = measure(&table);
         fit(&mut widths, terminal.columns, &STEPS);
         if total(&widths) <= terminal.columns {
             return print_lines(&table, &widths, terminal, out);
         }
     }
-    let table = columns(rows, false, true);
+    let table = lines(rows, ids, false, true);
     let mut widths = measure(&table);
-    for column in [ACCOUNT, SUBJECT, PARTS] {
-        if let Some(width) = widths.get_mut(column) {
-            *width = 0;
-        }
+    if terminal.columns >= ONE_LINE {
+        fit(&mut widths, terminal.columns, &TIGHT_STEPS);
+        return print_lines(&table, &widths, terminal, out);
+    }
+    for column in [ACCOUNT, STATUS, SUBJECT, PARTS] {
+        set(&mut widths, column, 0);
     }
     fit(&mut widths, terminal.columns, &NARROW_STEPS);
-    print_lines(&table, &widths, terminal, out)
+    print_pairs(&table, &widths, terminal, out)
 }
 
-fn print_lines(
-    table: &[[String; 8]],
-    widths: &[usize],
-    terminal: &Terminal,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    for (at, row) in table.iter().enumerate() {
-        let tone = (at == 0).then_some(Tone::Bold);
-        print_row(row, widths, tone, terminal, out)?;
-        if widths.get(ACCOUNT) != Some(&0) {
-            continue;
+fn lines(rows: &[Row], ids: &Ids, long: bool, short_ids: bool) -> Vec<Line> {
+    let shorts = ids.shorts.as_ref().filter(|_| short_ids);
+    let ids = shorts.unwrap_or(&ids.prefixes);
+    let mut headings = HEADINGS.map(str::to_owned);
+    set(&mut headings, FINDINGS, "!".to_owned());
+    let mut table = vec![Line {
+        cells: headings,
+        outcome: None,
+    }];
+    table.extend(rows.iter().zip(ids).map(|(row, id)| {
+        let mut cells = row.cells();
+        set(&mut cells, TIME, time(row.time, long));
+        set(&mut cells, ID, id.clone());
+        if row.findings == 0 {
+            set(&mut cells, FINDINGS, String::new());
         }
-        let [_, _, account, _, _, subject, parts, _] = row;
-        let words: Vec<&str> = [account, parts, subject]
-            .into_iter()
-            .map(String::as_str)
-            .filter(|word| !word.is_empty())
-            .collect();
-        let line = terminal::cut(&format!("  {}", words.join("  ")), terminal.columns);
-        writeln!(out, "{}", terminal.paint(tone.unwrap_or(Tone::Dim), &line))?;
+        Line {
+            cells,
+            outcome: row.outcome,
+        }
+    }));
+    table
+}
+
+fn set<T>(cells: &mut [T], at: usize, value: T) {
+    if let Some(cell) = cells.get_mut(at) {
+        *cell = value;
     }
-    Ok(())
+}
+
+/// The width of each column; none for a column that is empty but for its heading.
+fn measure(table: &[Line]) -> Vec<usize> {
+    let mut widths = vec![0; HEADINGS.len()];
+    for line in table.iter().skip(1) {
+        for (width, cell) in widths.iter_mut().zip(&line.cells) {
+            *width = (*width).max(terminal::width(cell));
+        }
+    }
+    let headings = table.first().map(|line| &line.cells);
+    for (width, heading) in widths.iter_mut().zip(headings.into_iter().flatten()) {
+        if *width > 0 {
+            *width = (*width).max(terminal::width(heading));
+        }
+    }
+    widths
 }
 
 /// Narrows columns until they fit, then gives back what was taken too much.
@@ -227,44 +258,22 @@ fn fit(widths: &mut [usize], columns: usize, steps: &[(usize, usize)]) {
     let natural = widths.to_vec();
     for &(column, least) in steps {
         let excess = total(widths).saturating_sub(columns);
-        if let Some(width) = widths.get_mut(column) {
-            *width = width.saturating_sub(excess).max(least.min(*width));
+        let Some(width) = widths.get_mut(column) else {
+            continue;
+        };
+        match least {
+            0 if excess > 0 => *width = 0,
+            _ => *width = width.saturating_sub(excess).max(least.min(*width)),
         }
     }
     for &(column, _) in steps {
         let slack = columns.saturating_sub(total(widths));
         if let (Some(width), Some(natural)) = (widths.get_mut(column), natural.get(column)) {
-            *width = width.saturating_add(slack).min(*natural);
+            if *width > 0 {
+                *width = width.saturating_add(slack).min(*natural);
+            }
         }
     }
-}
-
-fn columns(rows: &[Row], long: bool, short_ids: bool) -> Vec<[String; 8]> {
-    let short_ids = short_ids && rows.iter().all(|row| row.short_id.is_some());
-    let mut table = vec![HEADINGS.map(str::to_owned)];
-    table.extend(rows.iter().cloned().map(|row| {
-        [
-            time(row.time, long),
-            row.short_id.filter(|_| short_ids).unwrap_or(row.id),
-            row.account,
-            row.kind,
-            row.route,
-            row.subject,
-            row.parts,
-            row.size,
-        ]
-    }));
-    table
-}
-
-fn measure(table: &[[String; 8]]) -> Vec<usize> {
-    let mut widths = vec![0; HEADINGS.len()];
-    for row in table {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(terminal::width(cell));
-        }
-    }
-    widths
 }
 
 /// The columns that are left, with two blanks between them.
@@ -276,176 +285,126 @@ fn total(widths: &[usize]) -> usize {
         .saturating_sub(2)
 }
 
-fn print_row(
-    row: &[String; 8],
+fn print_lines(
+    table: &[Line],
     widths: &[usize],
-    tone: Option<Tone>,
     terminal: &Terminal,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let mut line = String::new();
-    for (at, (cell, &width)) in row.iter().zip(widths).enumerate() {
+    let accounts = Accounts::of(table, widths.get(ACCOUNT).copied().unwrap_or(0));
+    for (at, line) in table.iter().enumerate() {
+        print_line(line, at == 0, widths, &accounts, terminal, out)?;
+    }
+    Ok(())
+}
+
+/// Two lines for each message; the second has what has no column in the first.
+fn print_pairs(
+    table: &[Line],
+    widths: &[usize],
+    terminal: &Terminal,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let accounts = Accounts::of(table, 0);
+    for (at, line) in table.iter().enumerate() {
+        print_line(line, at == 0, widths, &accounts, terminal, out)?;
+        let is_left = |column: &usize| widths.get(*column) == Some(&0);
+        let words = [STATUS, ROUTE, ACCOUNT, PARTS, SUBJECT]
+            .into_iter()
+            .filter(is_left);
+        let words = words.filter_map(|column| line.cells.get(column));
+        let words: Vec<&str> = words
+            .map(String::as_str)
+            .filter(|word| !word.is_empty())
+            .collect();
+        let text = terminal::cut(&format!("  {}", words.join("  ")), terminal.columns);
+        let tone = match (at, line.outcome) {
+            (0, _) => Tone::Bold,
+            (_, Some(outcome)) => Tone::of(outcome),
+            (_, None) => Tone::Dim,
+        };
+        writeln!(out, "{}", terminal.paint(tone, &text))?;
+    }
+    Ok(())
+}
+
+fn print_line(
+    line: &Line,
+    is_heading: bool,
+    widths: &[usize],
+    accounts: &Accounts,
+    terminal: &Terminal,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let mut text = String::new();
+    for (at, (cell, &width)) in line.cells.iter().zip(widths).enumerate() {
         if width == 0 {
             continue;
         }
-        if !line.is_empty() {
-            line.push_str("  ");
+        if !text.is_empty() {
+            text.push_str("  ");
         }
-        let cell = terminal::cut(cell, width);
         let cell = match at {
-            // Sizes are aligned to the right, to be compared by eye.
-            SIZE => format!("{}{cell}", " ".repeat(width - terminal::width(&cell))),
+            ACCOUNT if !is_heading => accounts.shown(cell),
+            _ => terminal::cut(cell, width),
+        };
+        let cell = match at {
+            // Numbers are aligned to the right, to be compared by eye.
+            SIZE | FINDINGS => {
+                let blanks = width.saturating_sub(terminal::width(&cell));
+                format!("{}{cell}", " ".repeat(blanks))
+            }
             _ => terminal::pad(&cell, width),
         };
-        let tone = tone.or(match at {
-            0 => Some(Tone::Dim),
+        let tone = match at {
+            _ if is_heading => Some(Tone::Bold),
+            TIME => Some(Tone::Dim),
             ID => Some(Tone::Cyan),
+            STATUS => line.outcome.map(Tone::of),
+            FINDINGS => Some(Tone::Red),
             _ => None,
-        });
-        line.push_str(&tone.map_or_else(|| cell.clone(), |tone| terminal.paint(tone, &cell)));
+        };
+        text.push_str(&tone.map_or_else(|| cell.clone(), |tone| terminal.paint(tone, &cell)));
     }
-    writeln!(out, "{}", line.trim_end())
+    writeln!(out, "{}", text.trim_end())
+}
+
+/// Accounts cut to a width at which they can still be told apart, where that is possible.
+struct Accounts {
+    width: usize,
+    is_end_shown: bool,
+}
+
+impl Accounts {
+    fn of(table: &[Line], width: usize) -> Accounts {
+        let accounts = table
+            .iter()
+            .skip(1)
+            .filter_map(|line| line.cells.get(ACCOUNT));
+        let accounts: BTreeSet<&String> = accounts.collect();
+        let different = |is_end_shown: bool| {
+            let accounts = accounts.iter();
+            let shown = accounts.map(|account| cut_at(account, width, is_end_shown));
+            shown.collect::<BTreeSet<String>>().len()
+        };
+        Accounts {
+            width,
+            is_end_shown: different(true) > different(false),
+        }
+    }
+
+    fn shown(&self, account: &str) -> String {
+        cut_at(account, self.width, self.is_end_shown)
+    }
+}
+
+/// A text cut to so many columns at its end or at its beginning.
+fn cut_at(text: &str, columns: usize, is_end_shown: bool) -> String {
+    match is_end_shown {
+        true => terminal::cut_begin(text, columns),
+        false => terminal::cut(text, columns),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::inspect::filter::{Filter, parse_types};
-    use crate::inspect::store::Store;
-    use std::fs::{self, File};
-
-    fn id(number: usize) -> String {
-        let (hour, minute, second) = (number / 3600, number / 60 % 60, number % 60);
-        format!("20220126T{hour:02}{minute:02}{second:02}.000000Z-7-{number:06}@mm4.example.com")
-    }
-
-    /// A spool of `count` messages, all but the last of them empty.
-    fn big_spool(count: usize, last: &[u8]) -> (tempfile::TempDir, Store) {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("new")).unwrap();
-        for number in 0..count {
-            let path = dir.path().join(format!("new/{}.eml", id(number)));
-            match number + 1 == count {
-                true => fs::write(path, last).unwrap(),
-                false => drop(File::create(path).unwrap()),
-            }
-        }
-        let spool = Store::open(dir.path()).unwrap();
-        (dir, spool)
-    }
-
-    fn listed(spool: &Store, filter: &Filter) -> Vec<String> {
-        let entries = spool.entries().unwrap();
-        let selection = filter.select(spool, &entries);
-        assert!(selection.unreadable.is_empty());
-        let rows = selection.entries.iter().map(|entry| {
-            let raw = spool.read(entry).unwrap();
-            Row::of(&Message::read(entry, &raw))
-        });
-        let mut out = Vec::new();
-        write(rows.collect(), &entries, &Terminal::plain(), &mut out).unwrap();
-        let text = String::from_utf8(out).unwrap();
-        text.lines().map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn of_a_hundred_thousand_messages_only_those_shown_are_opened() {
-        let (_dir, spool) = big_spool(80_000, b"Subject: the last\r\n");
-        for number in 0..20_000 {
-            let name = format!("{}.M{number}P1.host", 1_500_000_000 + number);
-            File::create(spool.directories()[0].join(name)).unwrap();
-        }
-        assert_eq!(spool.entries().unwrap().len(), 100_000);
-        let lines = listed(
-            &spool,
-            &Filter {
-                last: 20,
-                ..Filter::default()
-            },
-        );
-        assert_eq!(lines.len(), 21);
-        assert!(lines[20].contains("the last"), "{}", lines[20]);
-        assert_eq!(spool.files_opened(), 20);
-
-        let since = "2022-01-26T22:13:00Z".parse().ok();
-        let types = parse_types("RES");
-        let lines = listed(
-            &spool,
-            &Filter {
-                last: 20,
-                since,
-                types,
-                ..Filter::default()
-            },
-        );
-        assert!(lines.is_empty());
-        // 22:13:00 to 22:13:19: twenty header blocks, none older.
-        assert_eq!(spool.files_opened(), 40);
-    }
-
-    #[test]
-    fn ids_are_shortened_to_what_is_unique_in_the_spool() {
-        let (_dir, spool) = big_spool(100, b"");
-        let lines = listed(
-            &spool,
-            &Filter {
-                last: 3,
-                ..Filter::default()
-            },
-        );
-        let shown = lines[3].split_whitespace().nth(2).unwrap();
-        assert_eq!(shown, "20220126T000139");
-        assert_eq!(spool.find(shown).unwrap().id, id(99));
-    }
-
-    #[test]
-    fn a_table_fits_the_terminal_it_is_given() {
-        let mail = format!(
-            "From: +972500000001/TYPE=PLMN\r\nTo: +972500000002/TYPE=PLMN, b@example.com\r\n\
-             X-Mms-Message-Type: MM4_forward.REQ\r\nSubject: {}\r\n\r\nhello",
-            "a long subject ".repeat(20)
-        );
-        let (_dir, spool) = big_spool(2, mail.as_bytes());
-        let entries = spool.entries().unwrap();
-        let file = spool.read(&entries[1]).unwrap();
-        let mut rows = vec![Row::of(&Message::read(&entries[1], &file))];
-        shorten_ids(&mut rows, &entries);
-        for columns in [60, 70, 80, 100, 120, 200, 500] {
-            let mut out = Vec::new();
-            print_table(&rows, &Terminal::of_columns(columns), &mut out).unwrap();
-            let text = String::from_utf8(out).unwrap();
-            for line in text.lines() {
-                assert!(terminal::width(line) <= columns, "{columns}: {line}");
-            }
-            let id = ["20220126T000001", " 7-000001 "];
-            assert!(id.iter().any(|id| text.contains(id)), "{columns}: {text}");
-            for wanted in ["+972500000001 → +9725", "text", "a long sub"] {
-                assert!(text.contains(wanted) || columns < 70, "{columns}: {text}");
-            }
-        }
-    }
-
-    #[test]
-    fn after_a_burst_a_narrow_table_shows_process_and_count() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("new")).unwrap();
-        for number in 1..=3 {
-            let name = format!("20220126T001743.000001Z-4711-{number:06}@mm4.example.com.eml");
-            let mail = "From: +972500000001/TYPE=PLMN\r\nTo: +972500000002/TYPE=PLMN\r\n\r\n";
-            fs::write(dir.path().join("new").join(name), mail).unwrap();
-        }
-        let spool = Store::open(dir.path()).unwrap();
-        let entries = spool.entries().unwrap();
-        let rows = entries.iter().map(|entry| {
-            let raw = spool.read(entry).unwrap();
-            Row::of(&Message::read(entry, &raw))
-        });
-        let mut out = Vec::new();
-        let terminal = Terminal::of_columns(80);
-        write(rows.collect(), &entries, &terminal, &mut out).unwrap();
-        let text = String::from_utf8(out).unwrap();
-        assert!(text.contains(" 4711-000003 "), "{text}");
-        let found = spool.find("4711-000003").unwrap();
-        assert!(found.id.contains("4711-000003"));
-    }
-}
+mod tests;

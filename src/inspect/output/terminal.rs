@@ -7,6 +7,8 @@ use std::io::{self, IsTerminal, Write};
 
 use unicode_width::UnicodeWidthChar;
 
+use crate::mm4::status::Outcome;
+
 /// Columns assumed when nothing says how many there are: nothing is cut.
 const UNLIMITED: usize = usize::MAX;
 
@@ -31,15 +33,67 @@ pub enum Tone {
     Cyan,
     /// What is in order.
     Green,
+    /// What is neither yet.
+    Yellow,
     /// What is wrong.
     Red,
 }
 
+impl Tone {
+    /// The tone of a status.
+    pub fn of(outcome: Outcome) -> Tone {
+        match outcome {
+            Outcome::Good => Tone::Green,
+            Outcome::Bad => Tone::Red,
+            Outcome::Open => Tone::Yellow,
+        }
+    }
+}
+
+/// When to write in colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Color {
+    /// As the environment says, else on a terminal.
+    Auto,
+    /// Also in a pipe.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+impl Color {
+    /// `auto`, `always` or `never`.
+    pub fn parse(word: &str) -> Option<Color> {
+        match word {
+            "auto" => Some(Color::Auto),
+            "always" => Some(Color::Always),
+            "never" => Some(Color::Never),
+            _ => None,
+        }
+    }
+
+    /// Whether to write in colour: `CLICOLOR_FORCE` (set, and not `0`) goes before
+    /// `NO_COLOR` (no-color.org: set and not empty), both before the terminal.
+    fn is_on(self, is_terminal: bool) -> bool {
+        let is_set = |name: &str, none: &str| {
+            std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != none)
+        };
+        match self {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto if is_set("CLICOLOR_FORCE", "0") => true,
+            Color::Auto if is_set("NO_COLOR", "") => false,
+            Color::Auto => {
+                is_terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+            }
+        }
+    }
+}
+
 impl Terminal {
     /// What standard output is: its width by `COLUMNS` or by the terminal; a
-    /// pipe takes lines of any length. Colour only on a terminal and only
-    /// without `NO_COLOR` (no-color.org: set and not empty).
-    pub fn of_stdout() -> Terminal {
+    /// pipe takes lines of any length.
+    pub fn of_stdout(color: Color) -> Terminal {
         let stdout = io::stdout();
         let is_terminal = stdout.is_terminal();
         let asked = std::env::var("COLUMNS").ok();
@@ -48,16 +102,40 @@ impl Terminal {
             let size = rustix::termios::tcgetwinsize(&stdout).ok()?;
             (size.ws_col > 0).then_some(usize::from(size.ws_col))
         };
-        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Terminal {
             columns: asked
                 .filter(|&columns| columns > 0)
                 .or_else(measured)
                 .unwrap_or(UNLIMITED),
             is_terminal,
-            colour: is_terminal && !no_colour && !dumb,
+            colour: color.is_on(is_terminal),
         }
+    }
+
+    /// Whether a person looks at it: a table is aligned and cut then.
+    pub fn is_limited(&self) -> bool {
+        self.is_terminal || self.columns != UNLIMITED
+    }
+
+    /// Texts with two blanks between them, cut to the columns.
+    pub fn joined(&self, segments: &[(String, Option<Tone>)]) -> String {
+        let mut line = String::new();
+        let mut left = self.columns;
+        for (at, (text, tone)) in segments.iter().enumerate() {
+            let blanks = if at == 0 { 0 } else { 2 };
+            if left <= blanks {
+                break;
+            }
+            line.push_str(&" ".repeat(blanks));
+            let text = cut(text, left - blanks);
+            left -= blanks + width(&text);
+            match tone {
+                Some(tone) => line.push_str(&self.paint(*tone, &text)),
+                None => line.push_str(&text),
+            }
+        }
+        line.truncate(line.trim_end().len());
+        line
     }
 
     /// A pipe: no colour, lines of any length.
@@ -95,6 +173,7 @@ impl Terminal {
             Tone::Dim => "2",
             Tone::Cyan => "36",
             Tone::Green => "32",
+            Tone::Yellow => "33",
             Tone::Red => "31",
         };
         format!("\x1b[{code}m{text}\x1b[0m")
@@ -184,6 +263,23 @@ pub fn cut(text: &str, columns: usize) -> String {
     kept
 }
 
+/// The text cut to that many columns at its beginning.
+pub fn cut_begin(text: &str, columns: usize) -> String {
+    if width(text) <= columns {
+        return text.to_owned();
+    }
+    let mut taken = 1;
+    let is_kept = |letter: &char| {
+        taken += letter_width(*letter);
+        taken <= columns
+    };
+    let mut kept: Vec<char> = text.chars().rev().take_while(is_kept).collect();
+    if columns > 0 {
+        kept.push('…');
+    }
+    kept.into_iter().rev().collect()
+}
+
 /// The text padded with blanks to that many columns.
 pub fn pad(text: &str, columns: usize) -> String {
     let blanks = columns.saturating_sub(width(text));
@@ -218,6 +314,15 @@ mod tests {
         assert_eq!(cut("שלום עולם", 5), "שלום…");
         assert_eq!(cut("日本語", 4), "日…");
         assert_eq!(cut("x", 0), "");
+        assert_eq!(cut_begin("hello!", 5), "…llo!");
+        assert_eq!(cut_begin("hello", 5), "hello");
+        let segments = [
+            ("one".to_owned(), None),
+            ("three".to_owned(), Some(Tone::Red)),
+        ];
+        assert_eq!(Terminal::plain().joined(&segments), "one  three");
+        assert_eq!(Terminal::of_columns(8).joined(&segments), "one  th…");
+        assert_eq!(Terminal::of_columns(4).joined(&segments), "one");
         assert_eq!(width(&pad("日本", 6)), 6);
     }
 

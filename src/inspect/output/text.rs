@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use super::terminal::{self, Terminal, Tone};
 use super::view::{self, Meanings, moment, seconds, sha256};
 use crate::inspect::check::{self, Profile};
+use crate::inspect::exchange::Remark;
 use crate::inspect::message::Message;
 use crate::inspect::mime::Part;
 use crate::inspect::mime::header::Field;
@@ -35,6 +36,7 @@ pub fn write(
     page.title(message)?;
     page.envelope(message)?;
     page.fields(message)?;
+    page.exchange()?;
     page.parts(message)?;
     page.slides(message)?;
     page.texts(message)?;
@@ -46,6 +48,8 @@ pub fn write(
 pub struct Extras {
     /// The source of HTML parts in the place of their text.
     pub source: bool,
+    /// What became of the message, as the rest of the spool says.
+    pub exchange: Vec<Remark>,
 }
 
 struct Page<'p> {
@@ -129,6 +133,19 @@ impl Page<'_> {
         for field in fields {
             let meaning = meanings.field(field);
             self.field(&field.name(), &field.value(), meaning)?;
+        }
+        Ok(())
+    }
+
+    fn exchange(&mut self) -> io::Result<()> {
+        if self.extras.exchange.is_empty() {
+            return Ok(());
+        }
+        self.heading("Exchange")?;
+        for remark in &self.extras.exchange {
+            let text = terminal::line(&remark.text);
+            let text = self.terminal.paint(Tone::of(remark.outcome), &text);
+            writeln!(self.out, "  {text}")?;
         }
         Ok(())
     }
@@ -276,7 +293,11 @@ mod tests {
             "{text}"
         );
         let (entry, file) = given(mail);
-        let (mut out, extras) = (Vec::new(), Extras { source: true });
+        let (mut out, extras) = (Vec::new(), Extras::default());
+        let extras = Extras {
+            source: true,
+            ..extras
+        };
         let message = Message::read(&entry, &file);
         write(&message, &extras, &Terminal::plain(), &mut out).unwrap();
         assert!(

@@ -217,6 +217,14 @@ pub(crate) fn seconds(milliseconds: u64) -> String {
     }
 }
 
+/// `1 finding`, `2 findings`
+pub(crate) fn findings(count: usize) -> String {
+    match count {
+        1 => "1 finding".to_owned(),
+        _ => format!("{count} findings"),
+    }
+}
+
 /// A size: `812 B`, `12.3 kB`, `1.4 MB`; k is 1000.
 pub(crate) fn size(bytes: u64) -> String {
     match bytes {

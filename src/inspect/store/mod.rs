@@ -9,30 +9,29 @@
 //!
 //! The order is that of time, then of the name. An id of mm4d carries its time
 //! (microseconds, so that the order is that of its text); other Maildir names
-//! begin with seconds, sometimes with microseconds as `M…`; for any other name
-//! the file's modification time is used.
+//! begin with seconds, sometimes with microseconds as `M…`; of any other `.eml` file
+//! the `Date` is used, and where there is none the file's modification time.
+
+mod entry;
+mod find;
 
 use std::cell::Cell;
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
 use rustix::fs::{Mode, OFlags};
 
-use super::mime::header::{self, Header};
-use crate::mm4::is_digits;
-use crate::spool::id::MessageId;
+pub use self::entry::{Entry, id_of, short_id};
+pub use self::find::FindError;
+use super::mime::header;
 
 /// Bytes of one message that are read: six times mm4d's default maximum. The
 /// rest of a larger one is not looked at, and what is shown says so.
 pub const MAX_MESSAGE: u64 = 64 * 1024 * 1024;
-/// Bytes read first when only a header block is wanted.
-const FIRST_READ: u64 = 16 * 1024;
-/// Candidates named when an id is ambiguous.
-const CANDIDATES: usize = 5;
+/// Bytes read first when only a header block is wanted; real ones have 2 kB.
+const FIRST_READ: u64 = 4 * 1024;
 
 /// A place with messages.
 #[derive(Debug)]
@@ -42,23 +41,17 @@ pub struct Store {
     opened: Cell<usize>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Kind {
     Maildir,
     Directory,
     File,
+    /// What was read from standard input: one message, and its size.
+    Input(Vec<u8>, u64),
 }
 
-/// One message, by name; nothing of it has been read.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// The file's name without `.eml` and without Maildir's `:2,…`.
-    pub id: String,
-    /// When it was received, by its name or else its modification time.
-    pub time: Option<Timestamp>,
-    /// Where it was seen.
-    pub path: PathBuf,
-}
+/// Device and inode of a spool's directories; `None` for one that is missing.
+pub(super) type Identity = [Option<(u64, u64)>; 3];
 
 /// A message as it is in its file, as much as is read of it.
 #[derive(Debug)]
@@ -71,66 +64,6 @@ pub struct RawMessage {
     pub file_size: u64,
     /// The permission bits of the file: what is made from it gets no more.
     pub mode: u32,
-}
-
-/// Why an id does not identify one message.
-#[derive(Debug)]
-pub enum FindError {
-    /// None matches.
-    None(String),
-    /// Several match; the ids of a few of them, and how many in all.
-    Several(String, Vec<String>, usize),
-    /// The directory cannot be read.
-    Io(io::Error),
-}
-
-impl std::fmt::Display for FindError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            FindError::None(wanted) => write!(
-                f,
-                "no message matches ID '{wanted}'; `mm4spool list` shows the IDs"
-            ),
-            FindError::Several(wanted, some, all) => {
-                write!(f, "ambiguous ID '{wanted}': it matches {all} messages: ")?;
-                f.write_str(&some.join(" "))?;
-                f.write_str(if *all > some.len() { " …" } else { "" })
-            }
-            FindError::Io(error) => write!(f, "cannot read the directory: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for FindError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            FindError::Io(error) => Some(error),
-            FindError::None(_) | FindError::Several(..) => None,
-        }
-    }
-}
-
-impl Entry {
-    /// The entry of a file at `path`.
-    pub fn at(path: &Path) -> Entry {
-        let name: OsString = path.file_name().unwrap_or(path.as_os_str()).to_owned();
-        let name = name.to_string_lossy();
-        let id = id_of(&name);
-        Entry {
-            time: time_of(id).or_else(|| {
-                let modified = fs::metadata(path).ok()?.modified().ok()?;
-                Timestamp::try_from(modified).ok()
-            }),
-            id: id.to_owned(),
-            path: path.to_owned(),
-        }
-    }
-
-    /// The process and the count in an id of mm4d, `P-N`: shorter than the prefix
-    /// that identifies one message of a burst.
-    pub fn short_id(&self) -> Option<String> {
-        Some(MessageId::parse(&self.id)?.short().to_owned())
-    }
 }
 
 impl Store {
@@ -153,6 +86,22 @@ impl Store {
         })
     }
 
+    /// One message, read from `input` to its end; its id is `-`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn of_input(mut input: impl Read) -> io::Result<Store> {
+        let mut bytes = Vec::new();
+        let read = input.by_ref().take(MAX_MESSAGE).read_to_end(&mut bytes)?;
+        let rest = io::copy(&mut input, &mut io::sink())?;
+        Ok(Store {
+            root: PathBuf::from("-"),
+            kind: Kind::Input(bytes, read as u64 + rest),
+            opened: Cell::new(0),
+        })
+    }
+
     /// The directories that messages appear in, new/ first; none for a file.
     pub fn directories(&self) -> Vec<PathBuf> {
         match self.kind {
@@ -162,7 +111,7 @@ impl Store {
                 .filter(|path| path.is_dir())
                 .collect(),
             Kind::Directory => vec![self.root.clone()],
-            Kind::File => Vec::new(),
+            Kind::File | Kind::Input(..) => Vec::new(),
         }
     }
 
@@ -172,7 +121,7 @@ impl Store {
     ///
     /// When a directory cannot be read.
     pub fn entries(&self) -> io::Result<Vec<Entry>> {
-        if self.kind == Kind::File {
+        if matches!(self.kind, Kind::File | Kind::Input(..)) {
             return Ok(vec![Entry::at(&self.root)]);
         }
         let mut entries = Vec::new();
@@ -198,46 +147,6 @@ impl Store {
         !name.starts_with(b".") && (self.kind == Kind::Maildir || name.ends_with(b".eml"))
     }
 
-    /// The message that `wanted` names: a path to a file, an id, a prefix that
-    /// only one id has, or a part that occurs in one id only.
-    ///
-    /// # Errors
-    ///
-    /// When none or several match, or the spool cannot be read.
-    pub fn find(&self, wanted: &str) -> Result<Entry, FindError> {
-        let path = Path::new(wanted);
-        let is_path = wanted.contains('/') || wanted.ends_with(".eml");
-        if is_path && path.is_file() {
-            return Ok(Entry::at(path));
-        }
-        let entries = self.entries().map_err(FindError::Io)?;
-        let id = id_of(wanted.rsplit('/').next().unwrap_or(wanted));
-        let mut found: Vec<&Entry> = Vec::new();
-        for fits in [
-            |entry: &Entry, id: &str| entry.id == id,
-            |entry: &Entry, id: &str| entry.short_id().as_deref() == Some(id),
-            |entry: &Entry, id: &str| entry.id.starts_with(id),
-            |entry: &Entry, id: &str| entry.id.contains(id),
-        ] {
-            if found.is_empty() && !id.is_empty() {
-                found = entries.iter().filter(|entry| fits(entry, id)).collect();
-            }
-        }
-        match found.as_slice() {
-            [] => Err(FindError::None(wanted.to_owned())),
-            [one] => Ok((*one).clone()),
-            several => Err(FindError::Several(
-                wanted.to_owned(),
-                several
-                    .iter()
-                    .take(CANDIDATES)
-                    .map(|entry| entry.id.clone())
-                    .collect(),
-                several.len(),
-            )),
-        }
-    }
-
     /// A message, at most [`MAX_MESSAGE`] bytes of it.
     ///
     /// # Errors
@@ -245,6 +154,14 @@ impl Store {
     /// When the file was deleted, also from cur/, is not a regular file, or
     /// cannot be read.
     pub fn read(&self, entry: &Entry) -> io::Result<RawMessage> {
+        if let Kind::Input(bytes, size) = &self.kind {
+            return Ok(RawMessage {
+                path: self.root.clone(),
+                bytes: bytes.clone(),
+                file_size: *size,
+                mode: 0o600,
+            });
+        }
         self.read_some(entry, |file| {
             let mut bytes = Vec::new();
             file.take(MAX_MESSAGE).read_to_end(&mut bytes)?;
@@ -258,17 +175,37 @@ impl Store {
     ///
     /// As [`Store::read`].
     pub fn read_header(&self, entry: &Entry) -> io::Result<RawMessage> {
+        if let Kind::Input(..) = self.kind {
+            return self.read(entry);
+        }
         self.read_some(entry, |file| {
-            let mut bytes = Vec::new();
-            let mut limit = FIRST_READ;
+            let mut bytes = vec![0; FIRST_READ as usize];
+            let mut length = 0;
             loop {
-                let read = file.take(limit).read_to_end(&mut bytes)?;
-                let whole = (read as u64) < limit || bytes.len() > header::MAX_BYTES;
-                if whole || Header::parse(&bytes).ended {
+                let read = match file.read(bytes.get_mut(length..).unwrap_or_default()) {
+                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                    read => read?,
+                };
+                length += read;
+                let begin = bytes.get(..length).unwrap_or_default();
+                if read == 0 || length > header::MAX_BYTES || header::is_whole(begin) {
+                    bytes.truncate(length);
                     return Ok(bytes);
                 }
-                limit = bytes.len() as u64;
+                if length == bytes.len() {
+                    bytes.resize(2 * length, 0);
+                }
             }
+        })
+    }
+
+    /// The directories that messages are in, as the system identifies them: another
+    /// identity is another spool of the same name.
+    pub(super) fn identity(root: &Path) -> Identity {
+        let directories = ["", "new", "cur"].map(|name| root.join(name));
+        directories.map(|path| {
+            let meta = fs::metadata(path).ok().filter(fs::Metadata::is_dir)?;
+            Some((meta.dev(), meta.ino()))
         })
     }
 
@@ -345,36 +282,6 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
         meta if meta.is_dir() => Err(io::Error::other("it is a directory")),
         _ => Err(io::Error::other("it is not a regular file")),
     }
-}
-
-/// A file's name without Maildir's flags and without `.eml`.
-pub fn id_of(name: &str) -> &str {
-    let name = name.rsplit_once(":2,").map_or(name, |(name, _)| name);
-    name.strip_suffix(".eml").unwrap_or(name)
-}
-
-fn time_of(id: &str) -> Option<Timestamp> {
-    match MessageId::parse(id) {
-        Some(id) => Some(id.time()),
-        None => maildir_time(id),
-    }
-}
-
-/// `1643149063.M123456P42.host`: seconds, and microseconds where they are given.
-fn maildir_time(name: &str) -> Option<Timestamp> {
-    let (seconds, rest) = name.split_once('.')?;
-    if !(9..=11).contains(&seconds.len()) || !is_digits(seconds) {
-        return None;
-    }
-    let micros: String = rest
-        .strip_prefix('M')
-        .unwrap_or_default()
-        .chars()
-        .take_while(char::is_ascii_digit)
-        .take(6)
-        .collect();
-    let micros: i32 = micros.parse().unwrap_or(0);
-    Timestamp::new(seconds.parse().ok()?, micros * 1000).ok()
 }
 
 #[cfg(test)]
@@ -459,6 +366,35 @@ mod tests {
         let ambiguous = spool.find("20220126").unwrap_err();
         assert!(ambiguous.to_string().contains(A), "{ambiguous}");
         assert!(ambiguous.to_string().contains("2 messages"), "{ambiguous}");
+    }
+
+    #[test]
+    fn files_without_an_id_sort_by_their_date() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, date) in [
+            ("b", "Wed, 26 Jan 2022 00:00:00 +0000"),
+            ("a", "Thu, 27 Jan 2022 00:00:00 +0000"),
+        ] {
+            fs::write(
+                dir.path().join(format!("{name}.eml")),
+                format!("Date: {date}\r\n\r\n"),
+            )
+            .unwrap();
+        }
+        fs::write(dir.path().join("c.eml"), "no date").unwrap();
+        assert_eq!(ids(&Store::open(dir.path()).unwrap()), ["b", "a", "c"]);
+    }
+
+    #[test]
+    fn standard_input_is_one_message() {
+        let store = Store::of_input(&b"Subject: x\r\n\r\nhi"[..]).unwrap();
+        let entries = store.entries().unwrap();
+        assert_eq!(entries.len(), 1);
+        assert_eq!(
+            store.read(&entries[0]).unwrap().bytes,
+            b"Subject: x\r\n\r\nhi"
+        );
+        assert_eq!(store.find("-").unwrap().id, "-");
     }
 
     #[test]
