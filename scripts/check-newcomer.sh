@@ -34,7 +34,7 @@ main() {
 check() {
     local release=$1 root=$TEMP/$1
     if ! debootstrap --variant=minbase --include=git,ca-certificates \
-        "$release" "$root" "$(mirror)" >"$TEMP/log" 2>&1; then
+        "$release" "$root" "$(debian_mirror)" >"$TEMP/log" 2>&1; then
         skip "$release: debootstrap failed: $(tail -n 1 "$TEMP/log")"
         return
     fi
@@ -52,11 +52,6 @@ check() {
     fi
     unmount
     rm -rf --one-file-system "$root"
-}
-
-mirror() {
-    say "${MM4_MIRROR:-$(sed -n -e 's/^URIs: *\([^ ]*\).*/\1/p' -e 's/^deb \(\[[^]]*\] \)\?\([^ ]*\).*/\2/p' \
-        /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2>/dev/null | head -n 1)}"
 }
 
 # furnish ROOT: /proc (debootstrap has made the devices), a user, and this machine's way to the network.

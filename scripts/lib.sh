@@ -283,10 +283,11 @@ read_listener() {
     printf -v "$2" %s "${BASH_REMATCH[1]}"
 }
 
-# stop_server: SIGTERM, the end of its output within the deadline, status 0.
+# stop_server [PID]: SIGTERM to the server, or to PID where SERVER_PID is a program
+# around it; the end of its output within the deadline, status 0.
 stop_server() {
     local ended=0 status=0
-    kill -TERM "$SERVER_PID"
+    kill -TERM "${1:-$SERVER_PID}"
     # 1 is the end of the output, more than 128 the deadline.
     IFS= read -r -t "$DEADLINE" -u "$SERVER_OUTPUT" _ || ended=$?
     ((ended == 1)) || die "the server did not end on SIGTERM:" "$(tail -n 5 "$SERVER_LOG")"

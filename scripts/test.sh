@@ -100,7 +100,7 @@ step() {
 
 step_shellcheck() {
     if has shellcheck; then
-        step shellcheck --severity=warning scripts/*.sh .ci/run
+        step shellcheck --severity=warning scripts/*.sh scripts/*/*.sh .ci/run
     else
         skip "shellcheck: not installed (apt-get install shellcheck)"
     fi
