@@ -21,7 +21,7 @@ usage: scripts/bench.sh [OPTIONS] [SCENARIO ...]
   --mm4d FILE     measure this build instead of the one from this tree
   --against FILE  measure another build of mm4d beside it
   --only PART     throughput, tls, disks: contenders with this in their name
-  --octets N, --connections N
+  --bytes N, --connections N
                   throughput: this size and parallelism alone
   --no-postfix    leave Postfix out even where it is installed
 
@@ -66,7 +66,7 @@ parse() {
         case $1 in
             --spool) spool=${2:?"--spool needs a directory"}; shift 2 ;;
             --quick) passed+=(--quick); shift ;;
-            --seconds | --rounds | --only | --octets | --connections)
+            --seconds | --rounds | --only | --bytes | --connections)
                 passed+=("$1" "${2:?"$1 needs a value"}"); shift 2 ;;
             --json | --mm4d | --against)
                 passed+=("$1" "$(realpath -m "${2:?"$1 needs a file"}")"); shift 2 ;;

@@ -2,7 +2,7 @@
 # Delivers with the mail clients that people have: swaks, openssl s_client,
 # curl, Python's smtplib, msmtp and Perl's Net::SMTP, each over plain SMTP, TLS
 # 1.2 and TLS 1.3, with AUTH PLAIN and AUTH LOGIN, each a picture message and a
-# mail of dots, and looks at each spooled file octet for octet.
+# mail of dots, and looks at each spooled file byte for byte.
 #
 #   scripts/check-clients.sh
 #

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Looks for octets that break a promise, guided by the code they reach.
+# Looks for bytes that break a promise, guided by the code they reach.
 #
 #   scripts/fuzz.sh [--minimise] [SECONDS] [TARGET]
 #
@@ -16,7 +16,7 @@
 
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# The longest input that is tried, in octets.
+# The longest input that is tried, in bytes.
 MAX_LENGTH=4096
 # The longest that one input may take, in seconds, and what it may take, in MiB.
 INPUT_SECONDS=10

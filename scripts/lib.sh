@@ -331,7 +331,7 @@ base64_of() {
 }
 
 # spooled SYSTEM_ID PROTOCOL SENT FILE: FILE begins with the trace of a mail in
-# our envelope and goes on with SENT, octet for octet; says what is wrong.
+# our envelope and goes on with SENT, byte for byte; says what is wrong.
 spooled() {
     local system_id=$1 protocol=$2 sent=$3 file=$4 id trace
     [[ -f $file ]] || {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sends a picture message by hand: over plain SMTP with nothing but bash, and
 # over TLS through openssl s_client, one command at a time, each reply read
-# before the next. Looks for both in the spool, octet for octet.
+# before the next. Looks for both in the spool, byte for byte.
 #
 #   scripts/send-openssl.sh
 #

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sends a picture message with swaks, over plain SMTP with AUTH LOGIN and over
-# TLS with AUTH PLAIN, and looks for both in the spool, octet for octet.
+# TLS with AUTH PLAIN, and looks for both in the spool, byte for byte.
 #
 #   scripts/send-swaks.sh
 #

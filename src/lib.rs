@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! TcpListener ─ server ─ connection ─ Session ─ Step ─ Draft ─ channel ─ writer ─ new/ID.eml
-//!                           ▲ octets in, replies out              │
+//!                           ▲ bytes in, replies out              │
 //!                           └──────── Result<Id, SpoolError> ─────┘
 //! ```
 //!

@@ -113,7 +113,7 @@ pub fn mail(peer: SocketAddr, tls: Option<&'static str>, envelope: &Sent, mail: 
         peer.ip(),
         Quoted(&envelope.sender),
         envelope.recipients,
-        mail.octets,
+        mail.bytes,
         tls.unwrap_or("plain"),
         Field("type", message_type),
         Field("transaction_id", transaction_id),
@@ -127,7 +127,7 @@ pub struct Received<'a> {
     /// The id of its 250.
     pub id: &'a str,
     /// Bytes of content, without the trace.
-    pub octets: u64,
+    pub bytes: u64,
     /// What its header says.
     pub summary: &'a Summary,
 }

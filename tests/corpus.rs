@@ -28,9 +28,9 @@ fn every_header_of_the_corpus_keeps_every_promise() {
 #[test]
 fn the_corpus_is_small() {
     let files = [files("session"), files("header")].concat();
-    let octets: usize = files.iter().map(|file| fs::read(file).unwrap().len()).sum();
+    let bytes: usize = files.iter().map(|file| fs::read(file).unwrap().len()).sum();
     assert!(files.len() < MAX_FILES, "{} files", files.len());
-    assert!(octets < MAX_OCTETS, "{octets} octets");
+    assert!(bytes < MAX_OCTETS, "{bytes} bytes");
 }
 
 fn replay(target: &str, run: fn(&[u8])) {

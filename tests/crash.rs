@@ -1,5 +1,5 @@
 //! `kill -9` in the middle of load, again and again: every acknowledged mail is
-//! there afterwards, octet by octet, and nothing in part.
+//! there afterwards, byte by byte, and nothing in part.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::indexing_slicing)]

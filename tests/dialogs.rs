@@ -1,5 +1,5 @@
 //! Every dialog of `tests/dialogs/` on the session alone in every chunk size,
-//! over TCP and over TLS: turn by turn, in one segment, octet by octet.
+//! over TCP and over TLS: turn by turn, in one segment, byte by byte.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::indexing_slicing)]
@@ -14,7 +14,7 @@ use support::dialog::{Dialog, Spooled, What};
 use support::memory::{self, Memory};
 use support::{Builder, Client, Server, wait_for};
 
-/// Client's octets up to which every chunk size is tried.
+/// Client's bytes up to which every chunk size is tried.
 const SHORT: usize = 4096;
 
 /// Reads the dialogue as a person would: each command, then its reply.
@@ -30,7 +30,7 @@ fn in_step(dialog: &Dialog) -> Memory {
             )
         };
         match &turn.what {
-            What::Send(octets) => {
+            What::Send(bytes) => {
                 if !sending && !unread.is_empty() {
                     fail(&format!("said too much before this: {unread:?}"));
                 }
@@ -38,7 +38,7 @@ fn in_step(dialog: &Dialog) -> Memory {
                 if !sending && memory.closed {
                     fail("the session has hung up before this");
                 }
-                memory.receive(octets);
+                memory.receive(bytes);
                 unread.push_str(&memory.take_said());
                 sending = true;
             }
@@ -119,12 +119,12 @@ fn no_chunking_changes_a_dialog() {
             memory.receive_by(&sent, size);
             if let Err(why) = dialog.compare(&memory.said) {
                 panic!(
-                    "{}, octets by {size}: {why}; the transcript:\n{}",
+                    "{}, bytes by {size}: {why}; the transcript:\n{}",
                     dialog.name,
                     String::from_utf8_lossy(&memory.said)
                 );
             }
-            check_in_memory(&dialog, &memory, &format!("octets by {size}"));
+            check_in_memory(&dialog, &memory, &format!("bytes by {size}"));
             assert_eq!(memory.events, events, "{}, by {size}", dialog.name);
         }
     }
@@ -159,7 +159,7 @@ fn a_dialog_goes_as_written_over_tls_1_3() {
     over_the_wire(Wire::Tls(&TLS13));
 }
 
-/// How the client's octets get to the server.
+/// How the client's bytes get to the server.
 #[derive(Clone, Copy, Debug)]
 enum Wire {
     Tcp,
@@ -185,7 +185,7 @@ fn over_the_wire(wire: Wire) {
             ),
         ];
         if dialog.sent().len() <= SHORT {
-            runs.push((in_pieces(&dialog, server, wire, 1), "octet by octet"));
+            runs.push((in_pieces(&dialog, server, wire, 1), "byte by byte"));
         }
         for (said, how) in runs {
             let how = format!("{how}, {wire:?}");
@@ -227,7 +227,7 @@ fn turn_by_turn(dialog: &Dialog, server: &Server, wire: Wire) -> Vec<u8> {
     let mut unsent = Vec::new();
     for turn in &dialog.turns {
         match &turn.what {
-            What::Send(octets) => unsent.extend_from_slice(octets),
+            What::Send(bytes) => unsent.extend_from_slice(bytes),
             What::Expect(expected) => {
                 if !unsent.is_empty() {
                     client.send(&std::mem::take(&mut unsent));
@@ -291,7 +291,7 @@ fn there_are_forty_dialogs_at_least() {
         let name = dialog.name.strip_suffix(".txt").unwrap();
         let is_right = name
             .bytes()
-            .all(|octet| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'_');
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
         assert!(is_right, "{name:?} is not a name like data_dot_stuffing");
     }
 }

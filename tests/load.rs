@@ -133,7 +133,7 @@ fn a_mail_of_ten_mebibytes_is_never_whole_in_memory() {
         let id = support::id(&client.expect(250));
         assert!(server.content(&id) == content);
         let growth = peak.saturating_sub(at_rest);
-        assert!(growth < 1 << 20, "{growth} octets more, TLS {tls}");
+        assert!(growth < 1 << 20, "{growth} bytes more, TLS {tls}");
     }
 }
 
@@ -180,7 +180,7 @@ fn garbage_on_both_ports_leaves_no_thread_no_descriptor_and_no_memory_behind() {
     assert!(!server.log().contains("panicked"));
 }
 
-/// One session of nonsense: random octets, pieces of SMTP, pieces of TLS.
+/// One session of nonsense: random bytes, pieces of SMTP, pieces of TLS.
 fn garbage(address: SocketAddr, random: &mut Random) {
     const PIECES: [&[u8]; 12] = [
         b"EHLO x\r\n",

@@ -1,4 +1,4 @@
-//! What holds for any octets at all, on the session alone.
+//! What holds for any bytes at all, on the session alone.
 //!
 //! `PROPTEST_CASES` sets the number of cases of each property; without it there
 //! are as many as take a moment.
@@ -56,11 +56,11 @@ fn behind_354() -> Memory {
 
 /// Runs a session in one piece and in `chunks`, which are used round and round;
 /// both must go the same way, and neither may say anything that is no reply.
-fn same_in_chunks(octets: &[u8], chunks: &[usize]) -> Memory {
+fn same_in_chunks(bytes: &[u8], chunks: &[usize]) -> Memory {
     let mut whole = Memory::new();
-    whole.receive(octets);
+    whole.receive(bytes);
     let mut parts = Memory::new();
-    let mut rest = octets;
+    let mut rest = bytes;
     for &size in chunks.iter().cycle() {
         let (now, later) = rest.split_at(size.min(rest.len()));
         parts.receive(now);
@@ -79,7 +79,7 @@ fn same_in_chunks(octets: &[u8], chunks: &[usize]) -> Memory {
         let text = line.strip_suffix("\r\n").expect("a reply ends in CRLF");
         let code = text.as_bytes()[..3].iter().all(u8::is_ascii_digit);
         let mark = matches!(text.as_bytes()[3], b' ' | b'-');
-        let printable = text.bytes().all(|octet| (32..127).contains(&octet));
+        let printable = text.bytes().all(|byte| (32..127).contains(&byte));
         assert!(code && mark && printable, "no reply: {line:?}");
     }
     for mail in &whole.mails {
@@ -92,7 +92,7 @@ fn is_crlf_only(content: &[u8]) -> bool {
     let pairs = content.windows(2).filter(|two| two == b"\r\n").count();
     let ends = content
         .iter()
-        .filter(|&&octet| octet == b'\r' || octet == b'\n');
+        .filter(|&&byte| byte == b'\r' || byte == b'\n');
     ends.count() == 2 * pairs
 }
 
@@ -154,12 +154,12 @@ fn soup() -> impl Strategy<Value = Vec<u8>> {
     vec(select(pieces), 0..30).prop_map(|pieces| pieces.concat())
 }
 
-/// The client's octets of each dialog that is not made of long lines.
+/// The client's bytes of each dialog that is not made of long lines.
 fn seeds() -> &'static [Vec<u8>] {
     static SEEDS: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
     SEEDS.get_or_init(|| {
         let sent = Dialog::all().into_iter().map(|dialog| dialog.sent());
-        sent.filter(|octets| octets.len() < 2000).collect()
+        sent.filter(|bytes| bytes.len() < 2000).collect()
     })
 }
 
@@ -174,15 +174,15 @@ enum Mutation {
 }
 
 fn mutation() -> impl Strategy<Value = Mutation> {
-    let octet = prop_oneof![
+    let byte = prop_oneof![
         any::<u8>(),
         select(b"\r\n\0. :<>@=*\"".to_vec()),
         select(b"\r\n.".to_vec()),
     ];
     let (at, to) = (any::<Index>, any::<Index>);
     prop_oneof![
-        (at(), octet.clone()).prop_map(|(at, octet)| Mutation::Replace(at, octet)),
-        (at(), octet).prop_map(|(at, octet)| Mutation::Insert(at, octet)),
+        (at(), byte.clone()).prop_map(|(at, byte)| Mutation::Replace(at, byte)),
+        (at(), byte).prop_map(|(at, byte)| Mutation::Insert(at, byte)),
         at().prop_map(Mutation::Remove),
         (at(), to()).prop_map(|(from, to)| Mutation::Repeat(from, to)),
         (at(), to()).prop_map(|(from, to)| Mutation::Cut(from, to)),
@@ -191,43 +191,43 @@ fn mutation() -> impl Strategy<Value = Mutation> {
 }
 
 impl Mutation {
-    fn apply(&self, octets: &mut Vec<u8>) {
+    fn apply(&self, bytes: &mut Vec<u8>) {
         // An index needs something to point at.
-        octets.push(b'\n');
-        let length = octets.len();
+        bytes.push(b'\n');
+        let length = bytes.len();
         let range = |from: &Index, to: &Index| {
             let (from, to) = (from.index(length), to.index(length));
             from.min(to)..from.max(to).min(from.min(to) + 200)
         };
         match self {
-            Mutation::Replace(at, octet) => octets[at.index(length)] = *octet,
-            Mutation::Insert(at, octet) => octets.insert(at.index(length), *octet),
+            Mutation::Replace(at, byte) => bytes[at.index(length)] = *byte,
+            Mutation::Insert(at, byte) => bytes.insert(at.index(length), *byte),
             Mutation::Remove(at) => {
-                octets.remove(at.index(length));
+                bytes.remove(at.index(length));
             }
             Mutation::Repeat(from, to) => {
                 let range = range(from, to);
-                let again = octets[range.clone()].to_vec();
-                octets.splice(range.end..range.end, again);
+                let again = bytes[range.clone()].to_vec();
+                bytes.splice(range.end..range.end, again);
             }
             Mutation::Cut(from, to) => {
-                octets.drain(range(from, to));
+                bytes.drain(range(from, to));
             }
-            Mutation::Swap(one, other) => octets.swap(one.index(length), other.index(length)),
+            Mutation::Swap(one, other) => bytes.swap(one.index(length), other.index(length)),
         }
-        octets.pop();
+        bytes.pop();
     }
 }
 
-/// A mail as RFC 5321 has it: lines of any octets but CR and LF, ended by CRLF,
+/// A mail as RFC 5321 has it: lines of any bytes but CR and LF, ended by CRLF,
 /// with more dots than chance would give.
 fn content() -> impl Strategy<Value = Vec<u8>> {
-    let octet = prop_oneof![
-        4 => any::<u8>().prop_map(|octet| if octet == b'\r' || octet == b'\n' { 0 } else { octet }),
+    let byte = prop_oneof![
+        4 => any::<u8>().prop_map(|byte| if byte == b'\r' || byte == b'\n' { 0 } else { byte }),
         1 => Just(b'.'),
     ];
     let line = prop_oneof![
-        vec(octet, 0..40),
+        vec(byte, 0..40),
         select(vec![
             b"".to_vec(),
             b".".to_vec(),
@@ -332,15 +332,15 @@ proptest! {
     #![proptest_config(config(1500))]
 
     #[test]
-    fn no_octets_at_all_make_it_panic(octets in vec(any::<u8>(), 0..400), chunks in chunks()) {
-        same_in_chunks(&octets, &chunks);
+    fn no_bytes_at_all_make_it_panic(bytes in vec(any::<u8>(), 0..400), chunks in chunks()) {
+        same_in_chunks(&bytes, &chunks);
         // The same inside a mail.
-        same_in_chunks(&[up_to_354(), octets].concat(), &chunks);
+        same_in_chunks(&[up_to_354(), bytes].concat(), &chunks);
     }
 
     #[test]
-    fn commands_in_any_order_go_the_same_way_in_any_chunks(octets in soup(), chunks in chunks()) {
-        same_in_chunks(&octets, &chunks);
+    fn commands_in_any_order_go_the_same_way_in_any_chunks(bytes in soup(), chunks in chunks()) {
+        same_in_chunks(&bytes, &chunks);
     }
 
     #[test]
@@ -349,15 +349,15 @@ proptest! {
         mutations in vec(mutation(), 1..12),
         chunks in chunks(),
     ) {
-        let mut octets = seeds()[seed.index(seeds().len())].clone();
-        mutations.iter().for_each(|mutation| mutation.apply(&mut octets));
-        same_in_chunks(&octets, &chunks);
+        let mut bytes = seeds()[seed.index(seeds().len())].clone();
+        mutations.iter().for_each(|mutation| mutation.apply(&mut bytes));
+        same_in_chunks(&bytes, &chunks);
     }
 
     #[test]
     fn what_is_stuffed_comes_out_as_it_went_in(content in content(), chunks in chunks()) {
-        let octets = [up_to_354(), wire(&content), b"NOOP\r\n".to_vec()].concat();
-        let memory = same_in_chunks(&octets, &chunks);
+        let bytes = [up_to_354(), wire(&content), b"NOOP\r\n".to_vec()].concat();
+        let memory = same_in_chunks(&bytes, &chunks);
         prop_assert_eq!(memory.mails.len(), 1);
         prop_assert_eq!(&memory.mails[0].content, &content);
         prop_assert!(memory.said.ends_with(b">\r\n250 OK\r\n"));
@@ -373,8 +373,8 @@ proptest! {
         let mut mail = wire(&content);
         // Before the dot that ends it: behind that it would be in a command.
         mail.insert(at.index(mail.len() - 2), end);
-        let octets = [up_to_354(), mail, SMUGGLED.to_vec(), b"QUIT\r\n".to_vec()].concat();
-        let memory = same_in_chunks(&octets, &chunks);
+        let bytes = [up_to_354(), mail, SMUGGLED.to_vec(), b"QUIT\r\n".to_vec()].concat();
+        let memory = same_in_chunks(&bytes, &chunks);
         prop_assert_eq!(memory.mails.len(), 0);
         prop_assert!(memory.closed);
         let said = String::from_utf8(memory.said).unwrap();
@@ -395,7 +395,7 @@ proptest! {
     }
 
     #[test]
-    fn any_octets_behind_a_354_have_the_fate_that_they_must(
+    fn any_bytes_behind_a_354_have_the_fate_that_they_must(
         pieces in vec(select(vec![&b"\r\n"[..], b"\r", b"\n", b".", b"\0", b"x"]), 0..14),
         chunks in chunks(),
     ) {
@@ -403,20 +403,20 @@ proptest! {
     }
 }
 
-/// Sends `octets` as a mail, and compares what comes of it with the judge.
-fn has_its_fate(octets: &[u8], chunks: &[usize]) {
-    let memory = same_in_chunks(&[&up_to_354()[..], octets].concat(), chunks);
-    match fate(octets) {
+/// Sends `bytes` as a mail, and compares what comes of it with the judge.
+fn has_its_fate(bytes: &[u8], chunks: &[usize]) {
+    let memory = same_in_chunks(&[&up_to_354()[..], bytes].concat(), chunks);
+    match fate(bytes) {
         Fate::Mail(content, _) => {
             assert_eq!(
                 memory.mails[0].content,
                 content,
                 "{:?}",
-                octets.escape_ascii()
+                bytes.escape_ascii()
             );
         }
         Fate::Condemned => {
-            assert_eq!(memory.mails, [], "{}", octets.escape_ascii());
+            assert_eq!(memory.mails, [], "{}", bytes.escape_ascii());
             // The 554 waits for a line that holds only a dot.
             assert!(
                 memory
@@ -426,12 +426,12 @@ fn has_its_fate(octets: &[u8], chunks: &[usize]) {
                         .said
                         .ends_with(b"\r\n554 ERROR: lines must end with CRLF\r\n"),
                 "{}",
-                octets.escape_ascii()
+                bytes.escape_ascii()
             );
         }
         Fate::Unfinished => {
-            assert_eq!(memory.mails, [], "{}", octets.escape_ascii());
-            assert!(!memory.closed, "{}", octets.escape_ascii());
+            assert_eq!(memory.mails, [], "{}", bytes.escape_ascii());
+            assert!(!memory.closed, "{}", bytes.escape_ascii());
         }
     }
 }
@@ -442,14 +442,14 @@ fn every_short_mail_of_line_ends_and_dots_has_the_fate_that_it_must() {
     for length in 0..=7 {
         for number in 0..OCTETS.len().pow(length) {
             let mut left = number;
-            let octets: Vec<u8> = (0..length)
+            let bytes: Vec<u8> = (0..length)
                 .map(|_| {
-                    let octet = OCTETS[left % OCTETS.len()];
+                    let byte = OCTETS[left % OCTETS.len()];
                     left /= OCTETS.len();
-                    octet
+                    byte
                 })
                 .collect();
-            has_its_fate(&octets, &[1]);
+            has_its_fate(&bytes, &[1]);
         }
     }
 }

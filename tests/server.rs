@@ -116,7 +116,7 @@ fn the_login_deadline_is_not_put_off_by_anything_but_a_login() {
     let mut busy = Client::greeted(&server, true);
     busy.command("EHLO client.example", 250);
     busy.command("AUTH PLAIN AHBlZXIxAHdyb25n", 535);
-    // Octets and NOOPs, for as long as the server takes them.
+    // Bytes and NOOPs, for as long as the server takes them.
     let ended = std::thread::spawn(move || {
         while dripping.try_send(b"x").is_ok() {
             std::thread::sleep(std::time::Duration::from_millis(20));
@@ -714,7 +714,7 @@ fn lines_wait_for_a_slow_reader_and_those_that_do_not_fit_are_counted() {
     use std::io::Read;
     let mut server = Builder::new().env("RUST_LOG", "info").unread_log().start();
     let mut client = Client::logged_in(&server, false);
-    // Each octet is six characters in the log: lines of about 3 KiB.
+    // Each byte is six characters in the log: lines of about 3 KiB.
     let header = |name: &str| format!("{name}: {}\r\n", "\u{1}".repeat(250));
     let mail = header("X-Mms-Transaction-ID") + &header("X-Mms-Message-ID") + "\r\n\r\n";
     let mut stderr = server.stderr();

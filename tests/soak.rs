@@ -283,10 +283,10 @@ fn pipelined(server: &Server, ledger: &Ledger) {
 fn garbage(server: &Server) {
     for address in [server.plain, server.tls] {
         let mut socket = connect(address);
-        let octets: Vec<u8> = (0..5000u32)
+        let bytes: Vec<u8> = (0..5000u32)
             .map(|number| ((number.wrapping_mul(2_654_435_761)) >> 13) as u8)
             .collect();
-        let _ = socket.write_all(&octets);
+        let _ = socket.write_all(&bytes);
         let _ = socket.read_to_end(&mut Vec::new());
     }
 }

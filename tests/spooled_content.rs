@@ -1,4 +1,4 @@
-//! The files of the spool, over TCP and TLS: the trace, then the client's octets
+//! The files of the spool, over TCP and TLS: the trace, then the client's bytes
 //! and nothing else; drafts while a mail comes; nothing of a mail that does not
 //! come to its end.
 
@@ -21,10 +21,10 @@ const MAXIMUM: usize = 10_485_760;
 const BOTH: [bool; 2] = [false, true];
 
 #[test]
-fn content_of_any_shape_is_spooled_octet_by_octet() {
+fn content_of_any_shape_is_spooled_byte_by_byte() {
     let server = Server::start();
-    let every_octet: Vec<u8> = (0..=255)
-        .filter(|octet| !b"\r\n".contains(octet))
+    let every_byte: Vec<u8> = (0..=255)
+        .filter(|byte| !b"\r\n".contains(byte))
         .chain(*b"\r\n")
         .collect();
     let shapes: Vec<(&str, Vec<u8>)> = vec![
@@ -39,8 +39,8 @@ fn content_of_any_shape_is_spooled_octet_by_octet() {
             "a line of dots",
             [b".".repeat(70_000), b"\r\n".to_vec()].concat(),
         ),
-        ("every octet", every_octet.clone()),
-        ("every octet many times", every_octet.repeat(700)),
+        ("every byte", every_byte.clone()),
+        ("every byte many times", every_byte.repeat(700)),
         ("NUL alone", b"\0\r\n\0\0\r\n".to_vec()),
         (
             "a line of NUL",
@@ -87,17 +87,17 @@ const REPORT: &[u8] = b"X-Mms-Message-Type: MM4_delivery_report.REQ\r\n\
     From: +972500000003/TYPE=PLMN\r\n\
     X-Mms-MM-Status-Code: Retrieved\r\n";
 
-/// One line of so many octets, its CRLF among them.
-fn line(octets: usize) -> Vec<u8> {
-    let letters = (b'a'..=b'z').cycle().take(octets - 2);
+/// One line of so many bytes, its CRLF among them.
+fn line(bytes: usize) -> Vec<u8> {
+    let letters = (b'a'..=b'z').cycle().take(bytes - 2);
     letters.chain(*b"\r\n").collect()
 }
 
 /// Lines of many lengths, some with a dot in front.
-fn lines(octets: usize) -> Vec<u8> {
+fn lines(bytes: usize) -> Vec<u8> {
     let mut content = Vec::new();
     for number in 0.. {
-        if content.len() >= octets {
+        if content.len() >= bytes {
             break;
         }
         if number % 7 == 0 {
@@ -113,14 +113,14 @@ fn is_spooled(server: &Server, id: &str, content: &[u8], what: &str) {
     let differ = found.iter().zip(content).position(|(a, b)| a != b);
     assert!(
         found == content,
-        "{what}: {} octets for {}, the first that differs is {differ:?}",
+        "{what}: {} bytes for {}, the first that differs is {differ:?}",
         found.len(),
         content.len()
     );
 }
 
 #[test]
-fn a_mail_of_the_maximum_is_taken_and_one_octet_more_is_not() {
+fn a_mail_of_the_maximum_is_taken_and_one_byte_more_is_not() {
     let server = Server::start();
     let most = line(MAXIMUM);
     let over = line(MAXIMUM + 1);
@@ -143,7 +143,7 @@ fn a_mail_of_the_maximum_is_taken_and_one_octet_more_is_not() {
 }
 
 #[test]
-fn the_sample_messages_are_spooled_octet_by_octet() {
+fn the_sample_messages_are_spooled_byte_by_byte() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/messages");
     let Ok(entries) = fs::read_dir(folder) else {
         return;
@@ -164,7 +164,7 @@ fn the_sample_messages_are_spooled_octet_by_octet() {
 /// A file as it goes over the wire, whatever ends its lines here.
 fn with_crlf(text: &[u8]) -> Vec<u8> {
     let mut content = Vec::new();
-    for line in text.split_inclusive(|&octet| octet == b'\n') {
+    for line in text.split_inclusive(|&byte| byte == b'\n') {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         content.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
         content.extend_from_slice(b"\r\n");
@@ -392,7 +392,7 @@ fn a_draft_is_gone_when_its_mail_will_not_come() {
         client.send(b"text\r\n.\r");
         client.finish();
         client.expect_close();
-        is_gone("the client has closed its side before the last octet");
+        is_gone("the client has closed its side before the last byte");
 
         let mut client = drafted();
         client.send(b"text\nmore\r\n");
@@ -430,7 +430,7 @@ fn a_close_anywhere_before_the_end_leaves_nothing() {
             wait_for("an empty tmp/", || {
                 server.names("tmp").is_empty().then_some(())
             });
-            assert_eq!(server.names("new"), [""; 0], "closed after {at} octets");
+            assert_eq!(server.names("new"), [""; 0], "closed after {at} bytes");
         }
     }
     let mut client = Client::greeted(&server, false);

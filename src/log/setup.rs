@@ -52,7 +52,7 @@ pub fn install(output: Box<dyn Write + Send>, in_journal: bool) -> Result<(), Le
     Ok(())
 }
 
-/// What stands before the text of a line.
+/// What a line begins with, before its text.
 pub(crate) fn head(level: Level, in_journal: bool) -> String {
     let priority = match (in_journal, level) {
         (false, _) => "",

@@ -120,21 +120,21 @@ struct Connection<'s> {
 struct Pace {
     /// Only the time that the client was waited for counts.
     waited: Duration,
-    octets: u64,
+    bytes: u64,
 }
 
 impl Pace {
     /// Counts a wait, and judges each full window in which something came: for
     /// silence there is a limit of its own.
-    fn is_too_slow(&mut self, waited: Duration, octets: u64, min_rate: u64) -> bool {
+    fn is_too_slow(&mut self, waited: Duration, bytes: u64, min_rate: u64) -> bool {
         self.waited += waited;
-        self.octets += octets;
+        self.bytes += bytes;
         if self.waited < PACE_WINDOW {
             return false;
         }
         let window = std::mem::take(self);
         let floor = min_rate.saturating_mul(window.waited.as_secs());
-        (1..floor).contains(&window.octets)
+        (1..floor).contains(&window.bytes)
     }
 }
 
@@ -185,7 +185,7 @@ impl<'s> Connection<'s> {
                 why
             }
         };
-        // The draft's file goes before the wait for the client's last octets.
+        // The draft is removed before the wait for the client's last bytes.
         self.draft = None;
         self.reservation = None;
         self.stream.close(Clock {
@@ -233,7 +233,7 @@ impl<'s> Connection<'s> {
             let size = reader.wanted().min(buffer.len());
             let room = buffer.get_mut(..size).unwrap_or_default();
             match self.stream.read_raw(room, clock) {
-                Ok(Received::Octets(count)) => {
+                Ok(Received::Bytes(count)) => {
                     match reader.push(buffer.get(..count).unwrap_or_default()) {
                         Ok(Some(header)) => return Ok(header),
                         Ok(None) => {}
@@ -260,7 +260,7 @@ impl<'s> Connection<'s> {
             stop: Some(self.shared.stop.sessions()),
         };
         match self.stream.handshake(clock) {
-            Ok(Received::Octets(_)) => Ok(()),
+            Ok(Received::Bytes(_)) => Ok(()),
             Ok(Received::End) => Err("client closed".into()),
             Ok(Received::Deadline) => Err("timeout".into()),
             Ok(Received::Stop) => Err("shutting down".into()),
@@ -304,7 +304,7 @@ impl<'s> Connection<'s> {
         let received = self.read(buffer.all_mut(), clock)?;
         let waited = self.stream.waited();
         match received {
-            Received::Octets(count) => {
+            Received::Bytes(count) => {
                 let bytes = buffer.all().get(..count).unwrap_or_default();
                 if self.is_too_slow(waited, bytes.len()) {
                     return Ok(self.hang_up(&reply::TIMEOUT_421));
@@ -354,7 +354,7 @@ impl<'s> Connection<'s> {
         }
     }
 
-    /// When the wait for the client's next octets ends, and what else ends it.
+    /// When the wait for the client's next bytes ends, and what else ends it.
     fn clock(&self) -> Clock<'s> {
         let mut deadline = self.silence_deadline();
         if self.has_floor() {
@@ -405,11 +405,11 @@ impl<'s> Connection<'s> {
     }
 
     /// Counts what a wait has brought to a mail.
-    fn is_too_slow(&mut self, waited: Duration, octets: usize) -> bool {
+    fn is_too_slow(&mut self, waited: Duration, bytes: usize) -> bool {
         self.has_floor()
             && self
                 .pace
-                .is_too_slow(waited, octets as u64, self.shared.clocks.min_rate)
+                .is_too_slow(waited, bytes as u64, self.shared.clocks.min_rate)
     }
 
     /// Gives bytes to the session and performs its steps.
@@ -515,7 +515,7 @@ impl<'s> Connection<'s> {
         self.log_in(system_id, &accounts)
     }
 
-    /// Waits until this client may have a password hashed. A client that is gone
+    /// Waits until this client may have a password hashed. A client that has closed
     /// gets no turn: what it has sent so far is answered first, so that its
     /// system has the occasion to say so.
     fn wait_for_turn(&mut self) -> io::Result<ControlFlow<Why, Turn>> {
@@ -626,12 +626,12 @@ impl<'s> Connection<'s> {
             Some((Ok(mail), sent)) => {
                 let received = log::Received {
                     id: mail.id.as_str(),
-                    octets: mail.octets,
+                    bytes: mail.bytes,
                     summary: &mail.summary,
                 };
                 log::mail(self.peer, self.stream.tls_version(), &sent, &received);
                 if let Some(account) = &self.account {
-                    account.accepted(mail.octets);
+                    account.accepted(mail.bytes);
                 }
                 self.session.committed(Some(mail.id.as_str()))
             }
@@ -692,17 +692,17 @@ impl<'s> Connection<'s> {
 mod tests {
     use super::*;
 
-    /// Whether waits of so many seconds, each bringing so many octets, are too
-    /// slow for 100 octets a second, and after how many of them.
+    /// After which of these waits (seconds, bytes received) the client is too slow
+    /// for 100 bytes per second.
     fn judged(waits: impl IntoIterator<Item = (u64, u64)>) -> Option<usize> {
         let mut pace = Pace::default();
-        waits.into_iter().position(|(seconds, octets)| {
-            pace.is_too_slow(Duration::from_secs(seconds), octets, 100)
-        })
+        waits
+            .into_iter()
+            .position(|(seconds, bytes)| pace.is_too_slow(Duration::from_secs(seconds), bytes, 100))
     }
 
     #[test]
-    fn an_octet_a_minute_is_too_slow_after_two_of_them() {
+    fn a_byte_a_minute_is_too_slow_after_two_of_them() {
         assert_eq!(judged([(59, 1), (59, 1), (59, 1)]), Some(1));
         assert_eq!(judged([(250, 1)]), Some(0));
         assert_eq!(judged(std::iter::repeat_n((1, 99), 100)), Some(59));
@@ -711,7 +711,7 @@ mod tests {
     #[test]
     fn the_floor_itself_and_a_pause_are_not() {
         assert_eq!(judged(std::iter::repeat_n((1, 100), 600)), None);
-        // Silence is not the floor's; what comes behind it has a new window.
+        // Silence is not the floor's; what follows it has a new window.
         assert_eq!(
             judged([(60, 0), (60, 0), (60, 0), (30, 0), (30, 6000)]),
             None

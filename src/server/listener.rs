@@ -151,7 +151,7 @@ impl Listener {
             .iter()
             .any(|network| network.contains(&peer.ip()));
         let slot = if proxied {
-            // Whose connection it is stands in the header.
+            // The header says whose connection it is.
             slots.take_for_proxy()
         } else {
             slots.take(peer.ip(), shared.accounts().is_known(peer.ip()))
@@ -215,7 +215,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         socket.set_only_v6(true)?;
     }
     socket.bind(&address.into())?;
-    // A client that has gone again must not hold the listener up.
+    // A client that has closed already must not block the listener.
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }

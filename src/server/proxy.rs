@@ -172,11 +172,11 @@ fn parse_binary(header: &[u8]) -> Result<Header, HeaderError> {
     let source = match family & 0xF0 {
         0x10 => addresses
             .first_chunk::<4>()
-            .map(|octets| IpAddr::from(*octets))
+            .map(|bytes| IpAddr::from(*bytes))
             .zip(addresses.get(8..10)),
         0x20 => addresses
             .first_chunk::<16>()
-            .map(|octets| IpAddr::from(*octets).to_canonical())
+            .map(|bytes| IpAddr::from(*bytes).to_canonical())
             .zip(addresses.get(32..34)),
         _ => return Ok(Header::Socket),
     };

@@ -43,7 +43,7 @@ pub struct Clocks {
     pub login_timeout: Duration,
     /// Silence inside a session.
     pub timeout: Duration,
-    /// Octets per second of a mail, averaged over a minute; 0 is no floor.
+    /// Bytes per second that a message must arrive at, averaged over a minute; 0 disables.
     pub min_rate: u64,
 }
 

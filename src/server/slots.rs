@@ -80,8 +80,8 @@ impl Slots {
         self.lock().total
     }
 
-    /// From now on [`Event::Idle`] is sent when the last client has gone; says
-    /// whether it has gone already.
+    /// From now on [`Event::Idle`] is sent when the last connection is closed; true
+    /// if there is none already.
     pub fn announce_idle(&self) -> bool {
         self.announce_idle.store(true, Ordering::SeqCst);
         self.taken() == 0
@@ -151,7 +151,7 @@ impl Slots {
         Ok(slot)
     }
 
-    /// Says `reply` on a plain connection and closes it. The listener is not held up: a few
+    /// Sends `reply` on a plain connection and closes it. The listener does not wait: a few
     /// refused clients at a time have a thread that waits until they have read
     /// it, the rest get what the socket takes at once.
     pub(super) fn refuse(self: &Arc<Self>, socket: TcpStream, reply: Reply) {
@@ -181,7 +181,7 @@ impl Slots {
         if socket.set_nonblocking(true).is_ok() {
             let _ = (&socket).write(reply.as_bytes());
             let _ = socket.shutdown(Shutdown::Write);
-            // What has come already would turn the end into a reset.
+            // Unread bytes would turn the close into a reset.
             let _ = (&socket).read(&mut [0; 4096]);
         }
     }

@@ -1,4 +1,4 @@
-//! One client's octets, plain or TLS, and the clocks on its socket.
+//! One client's bytes, plain or TLS, and the clocks on its socket.
 //!
 //! The socket does not block: whatever cannot go on at once waits in poll(2),
 //! under a [`Clock`] of the caller's, for the client, the deadline and the
@@ -16,14 +16,14 @@ use rustix::io::Errno;
 
 use crate::server::tls::{Plaintext, TlsSession};
 
-/// Octets read at once in a handshake.
+/// Bytes read at once in a handshake.
 const HANDSHAKE: usize = 2 * 1024;
 
-/// Octets of records read at once: the largest record and a little (RFC 8446 5.2).
+/// Bytes of records read at once: the largest record and a little (RFC 8446 5.2).
 const RECORDS: usize = 20 * 1024;
 
 /// Reads without a wait before them, in a row, while each fills its buffer: the
-/// next octets are there already, but the clocks must have their turn.
+/// next bytes are there already, but the clocks must have their turn.
 const EAGER: u8 = 8;
 
 /// How long a wait without a descriptor takes.
@@ -32,11 +32,11 @@ const TICK: Duration = Duration::from_millis(50);
 /// How long last words and a lingering close may take once the server goes down.
 const AT_STOP: Duration = Duration::from_millis(500);
 
-/// How a wait for octets ended.
+/// How a wait for bytes ended.
 #[derive(Debug)]
 pub enum Received {
-    /// So many octets are in the buffer.
-    Octets(usize),
+    /// The number of bytes in the buffer.
+    Bytes(usize),
     /// The client has closed its side.
     End,
     /// The deadline has passed.
@@ -106,13 +106,13 @@ impl Stream {
         self.tls.as_ref()?.version()
     }
 
-    /// Ends the handshake, if there is one. Anything but `Octets` is its end.
+    /// Ends the handshake, if there is one. Anything but `Bytes` is its end.
     pub fn handshake(&mut self, clock: Clock<'_>) -> io::Result<Received> {
         let Some(tls) = &mut self.tls else {
-            return Ok(Received::Octets(0));
+            return Ok(Received::Bytes(0));
         };
         loop {
-            // Before the wait, and behind the last flight.
+            // Before the wait, and after the last flight.
             while tls.wants_write() {
                 if ready(tls.send(&self.socket))?.is_none() {
                     if let Some(end) = wait(&self.socket, PollFlags::OUT, clock)?.end() {
@@ -121,7 +121,7 @@ impl Stream {
                 }
             }
             if !tls.is_handshaking() {
-                return Ok(Received::Octets(0));
+                return Ok(Received::Bytes(0));
             }
             if !tls.has_records() {
                 if let Some(end) = wait(&self.socket, PollFlags::IN, clock)?.end() {
@@ -167,7 +167,7 @@ impl Stream {
             match ready((&self.socket).read(buffer))? {
                 None => {}
                 Some(0) => return Ok(Received::End),
-                Some(count) => return Ok(Received::Octets(count)),
+                Some(count) => return Ok(Received::Bytes(count)),
             }
         }
     }
@@ -177,14 +177,14 @@ impl Stream {
         self.waited
     }
 
-    /// Reads octets that are there already, as they are behind a read that
+    /// Reads bytes that are there already, as they are after a read that
     /// filled its buffer. `None` when the client must be waited for, or when
     /// the clocks must have their turn.
     pub fn read_on(&mut self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
         self.waited = Duration::ZERO;
         if let Some(tls) = &mut self.tls {
             return Ok(match tls.read(buffer)? {
-                Plaintext::Octets(count) => Some(Received::Octets(count)),
+                Plaintext::Bytes(count) => Some(Received::Bytes(count)),
                 Plaintext::End | Plaintext::Wanting => None,
             });
         }
@@ -198,7 +198,7 @@ impl Stream {
                 if count < buffer.len() {
                     self.eager = 0;
                 }
-                Ok(Some(Received::Octets(count)))
+                Ok(Some(Received::Bytes(count)))
             }
             None => {
                 self.eager = 0;
@@ -207,13 +207,13 @@ impl Stream {
         }
     }
 
-    /// Waits for octets and reads them.
+    /// Waits for bytes and reads them.
     pub fn read(&mut self, buffer: &mut [u8], clock: Clock<'_>) -> io::Result<Received> {
         self.waited = Duration::ZERO;
         loop {
             if let Some(tls) = &mut self.tls {
                 match tls.read(buffer)? {
-                    Plaintext::Octets(count) => return Ok(Received::Octets(count)),
+                    Plaintext::Bytes(count) => return Ok(Received::Bytes(count)),
                     Plaintext::End => return Ok(Received::End),
                     Plaintext::Wanting if tls.has_records() => {
                         self.take_records(buffer.len().min(RECORDS), clock)?;
@@ -235,7 +235,7 @@ impl Stream {
                 Some(0) => return Ok(Received::End),
                 Some(count) => {
                     self.eager = if count == buffer.len() { EAGER } else { 0 };
-                    return Ok(Received::Octets(count));
+                    return Ok(Received::Bytes(count));
                 }
             }
         }
@@ -304,16 +304,16 @@ impl Stream {
         })
     }
 
-    /// Sends all of `octets`; fails when the client does not read them in time.
-    pub fn write(&mut self, mut octets: &[u8], mut clock: Clock<'_>) -> io::Result<()> {
-        while !octets.is_empty() {
+    /// Sends all of `bytes`; fails when the client does not read them in time.
+    pub fn write(&mut self, mut bytes: &[u8], mut clock: Clock<'_>) -> io::Result<()> {
+        while !bytes.is_empty() {
             let count = match &mut self.tls {
                 Some(tls) => {
-                    let count = tls.write(octets)?;
+                    let count = tls.write(bytes)?;
                     send(&self.socket, tls, clock)?;
                     count
                 }
-                None => match ready((&self.socket).write(octets))? {
+                None => match ready((&self.socket).write(bytes))? {
                     Some(count) => count,
                     None => {
                         wait_to_send(&self.socket, &mut clock)?;
@@ -321,14 +321,14 @@ impl Stream {
                     }
                 },
             };
-            octets = octets.get(count..).unwrap_or_default();
+            bytes = bytes.get(count..).unwrap_or_default();
         }
         Ok(())
     }
 
     /// Says goodbye: close_notify, then the end of the sending side. What the
     /// client still sends is read and dropped until the clock ends, for a socket
-    /// closed over unread octets is reset, and a reset can overtake the last
+    /// closed over unread bytes is reset, and a reset can overtake the last
     /// reply.
     #[inline(never)]
     pub fn close(mut self, mut clock: Clock<'_>) {

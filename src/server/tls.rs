@@ -154,8 +154,8 @@ pub struct TlsSession {
 /// What there is to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plaintext {
-    /// So many octets were read.
-    Octets(usize),
+    /// The number of bytes read.
+    Bytes(usize),
     /// Nothing yet: records are needed from the socket.
     Wanting,
     /// The client has said close_notify, or gone.
@@ -196,8 +196,8 @@ impl TlsSession {
         self.connection.wants_write()
     }
 
-    /// Takes records, from the socket where none are left, up to `size` octets
-    /// at once. `false` when the client has gone. What TLS has to answer waits
+    /// Takes records, from the socket where none are left, up to `size` bytes
+    /// at once. `false` when the client has closed. What TLS has to answer waits
     /// to be sent.
     pub fn receive(&mut self, mut socket: impl Read + Write, size: usize) -> io::Result<bool> {
         if !self.has_records() {
@@ -219,11 +219,11 @@ impl TlsSession {
         Ok(count > 0)
     }
 
-    /// Takes decrypted octets.
+    /// Takes decrypted bytes.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Plaintext> {
         match self.connection.reader().read(buffer) {
             Ok(0) => Ok(Plaintext::End),
-            Ok(count) => Ok(Plaintext::Octets(count)),
+            Ok(count) => Ok(Plaintext::Bytes(count)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Plaintext::Wanting),
             // The client closed without close_notify: an end like any other,
             // since SMTP says itself where a mail is complete.
@@ -232,9 +232,9 @@ impl TlsSession {
         }
     }
 
-    /// Encrypts `octets`; [`TlsSession::send`] sends them. Says how many fit.
-    pub fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.connection.writer().write(octets)
+    /// Encrypts `bytes`; [`TlsSession::send`] sends them. Says how many fit.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.connection.writer().write(bytes)
     }
 
     /// Adds close_notify to what is to be sent.

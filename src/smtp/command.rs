@@ -44,7 +44,7 @@ pub fn parse(line: &[u8]) -> (Verb, &[u8]) {
     let line = trim_end(line);
     let end = line
         .iter()
-        .position(|&octet| octet == b' ')
+        .position(|&byte| byte == b' ')
         .unwrap_or(line.len());
     let (word, argument) = line.split_at_checked(end).unwrap_or((line, &[]));
     (verb(word), trim_start(argument))
@@ -80,7 +80,7 @@ fn verb(word: &[u8]) -> Verb {
     }
 }
 
-/// Commands may have blanks behind them (RFC 5321 4.1.1).
+/// Commands may have trailing blanks (RFC 5321 4.1.1).
 fn trim_end(mut line: &[u8]) -> &[u8] {
     while let [rest @ .., b' ' | b'\t'] = line {
         line = rest;
@@ -96,12 +96,12 @@ fn trim_start(mut text: &[u8]) -> &[u8] {
 }
 
 /// The name in HELO and EHLO: letters, digits and `-._:[]`, at most
-/// [`MAX_HELLO`] octets. Names that no DNS knows are usual and pass.
+/// [`MAX_HELLO`] bytes. Names that no DNS knows are usual and pass.
 pub fn hello_name(argument: &[u8]) -> Option<&str> {
     let valid = (1..=MAX_HELLO).contains(&argument.len())
         && argument
             .iter()
-            .all(|octet| octet.is_ascii_alphanumeric() || b"-._:[]".contains(octet));
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(byte));
     valid.then(|| std::str::from_utf8(argument).ok()).flatten()
 }
 
@@ -116,7 +116,7 @@ pub enum Mechanism {
 
 /// The mechanism, and the initial response where there is one (RFC 4954 4).
 pub fn auth(argument: &[u8]) -> Result<(Mechanism, Option<&[u8]>), Reply> {
-    let mut words = argument.splitn(2, |&octet| octet == b' ');
+    let mut words = argument.splitn(2, |&byte| byte == b' ');
     let name = words.next().unwrap_or_default();
     let initial = words.next().map(trim_start);
     if name.is_empty() {
@@ -136,7 +136,7 @@ pub fn auth(argument: &[u8]) -> Result<(Mechanism, Option<&[u8]>), Reply> {
 pub struct MailArguments {
     /// The sender.
     pub reverse_path: ReversePath,
-    /// SIZE in octets (RFC 1870); numbers past 64 bits are the largest of them.
+    /// SIZE in bytes (RFC 1870); numbers past 64 bits are the largest of them.
     pub size: Option<u64>,
 }
 
@@ -181,7 +181,7 @@ pub fn rcpt(argument: &[u8]) -> Result<ForwardPath, Reply> {
 
 /// RFC 5321 2.4: commands are ASCII without controls.
 fn printable(argument: &[u8]) -> Result<&str, Reply> {
-    let valid = argument.iter().all(|octet| (32..=126).contains(octet));
+    let valid = argument.iter().all(|byte| (32..=126).contains(byte));
     valid
         .then(|| std::str::from_utf8(argument).ok())
         .flatten()
@@ -203,7 +203,7 @@ fn parameters(text: &str) -> impl Iterator<Item = Result<(&str, Option<&str>), R
         let keyword_is_right = keyword.starts_with(|first: char| first.is_ascii_alphanumeric())
             && keyword
                 .bytes()
-                .all(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         let value_is_right = value.is_none_or(|text| !text.is_empty() && !text.contains('='));
         if keyword_is_right && value_is_right {
             Ok((keyword, value))
@@ -223,13 +223,13 @@ fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), Reply> {
 /// `1*20DIGIT` (RFC 1870 4).
 fn parse_size(value: Option<&str>) -> Result<u64, Reply> {
     let digits = value.ok_or(reply::PARAMETER_501)?;
-    if digits.len() > MAX_SIZE_DIGITS || !digits.bytes().all(|octet| octet.is_ascii_digit()) {
+    if digits.len() > MAX_SIZE_DIGITS || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(reply::PARAMETER_501);
     }
     Ok(digits.parse().unwrap_or(u64::MAX))
 }
 
-/// RFC 6152 2; the content goes to the spool octet by octet either way.
+/// RFC 6152 2; the content goes to the spool byte by byte either way.
 fn check_body(value: Option<&str>) -> Result<(), Reply> {
     let value = value.ok_or(reply::PARAMETER_501)?;
     if value.eq_ignore_ascii_case("7BIT") || value.eq_ignore_ascii_case("8BITMIME") {
@@ -242,11 +242,11 @@ fn check_body(value: Option<&str>) -> Result<(), Reply> {
 /// AUTH=x (RFC 4954 5): xtext of RFC 3461 4. The value is not used: no client
 /// is trusted to vouch for another.
 fn check_xtext(value: Option<&str>) -> Result<(), Reply> {
-    let mut octets = value.ok_or(reply::PARAMETER_501)?.bytes();
-    while let Some(octet) = octets.next() {
-        if octet == b'+' {
-            let hex = |octet: Option<u8>| octet.is_some_and(|octet| octet.is_ascii_hexdigit());
-            if !(hex(octets.next()) && hex(octets.next())) {
+    let mut bytes = value.ok_or(reply::PARAMETER_501)?.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'+' {
+            let hex = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_hexdigit());
+            if !(hex(bytes.next()) && hex(bytes.next())) {
                 return Err(reply::PARAMETER_501);
             }
         }

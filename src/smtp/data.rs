@@ -4,16 +4,16 @@
 //! The end is CRLF "." CRLF and nothing else; one leading dot is removed from
 //! each line that has one (RFC 5321 4.5.2). A CR or an LF alone condemns the
 //! mail (RFC 5321 2.3.8): servers that took one for a line end have been used
-//! to smuggle a second mail, commands and all, inside the first. Octets are
-//! never copied, lines may have any length, and an octet gives the same result
+//! to smuggle a second mail, commands and all, inside the first. Bytes are
+//! never copied, lines may have any length, and a byte gives the same result
 //! wherever the input is split.
 
 use memchr::memchr2;
 
-/// What the next octets of the mail are.
+/// What the next bytes of the mail are.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
-    /// Octets of the mail itself.
+    /// Bytes of the mail itself.
     Content(&'a [u8]),
     /// The mail has ended.
     End,
@@ -21,18 +21,18 @@ pub enum Piece<'a> {
     BareLineEnd,
 }
 
-/// What the last octets were, as far as the next one depends on them.
+/// What the last bytes were, as far as the next one depends on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// At the start of a line.
     Start,
-    /// Behind a dot at the start of a line, which is not content.
+    /// After a dot at the start of a line; the dot is not content.
     Dot,
-    /// Behind CR behind that dot; neither is content.
+    /// After that dot and a CR; neither is content.
     DotCr,
     /// Inside a line.
     Text,
-    /// Behind a CR, which has been given as content.
+    /// After a CR, which was returned as content.
     Cr,
 }
 
@@ -49,7 +49,7 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// Behind the CRLF of DATA, which counts as the first of CRLF "." CRLF.
+    /// After the CRLF of DATA, which counts as the first of CRLF "." CRLF.
     pub fn new() -> Decoder {
         Decoder {
             state: State::Start,
@@ -61,8 +61,8 @@ impl Decoder {
     pub fn decode<'a>(&mut self, input: &mut &'a [u8]) -> Option<Piece<'a>> {
         let mut at = 0;
         // Whatever lies before `at` is content, in one piece.
-        while let Some(&octet) = input.get(at) {
-            match (self.state, octet) {
+        while let Some(&byte) = input.get(at) {
+            match (self.state, byte) {
                 (State::Start, b'.') => {
                     if at > 0 {
                         return Some(Piece::Content(take(input, at)));
@@ -82,7 +82,7 @@ impl Decoder {
                     at += 1;
                     self.state = State::Start;
                 }
-                // The octet stays in the input: a line end may be made of it.
+                // The byte stays in the input: a line end may be made of it.
                 (State::DotCr | State::Cr, _)
                 | (State::Start | State::Dot | State::Text, b'\n') => {
                     take(input, at);
@@ -95,8 +95,8 @@ impl Decoder {
                 (State::Start | State::Dot | State::Text, _) => {
                     at = line_end(input, at);
                     self.state = State::Text;
-                    // The usual line end, and a usual line behind it: most of
-                    // a mail goes by here.
+                    // The usual line end and an ordinary next line: most of
+                    // a message takes this branch.
                     while let Some([b'\r', b'\n', next, ..]) = input.get(at..) {
                         if matches!(next, b'.' | b'\r' | b'\n') {
                             break;
@@ -109,7 +109,7 @@ impl Decoder {
         (at > 0).then(|| Piece::Content(take(input, at)))
     }
 
-    /// Reads on behind [`Piece::BareLineEnd`].
+    /// Continues after [`Piece::BareLineEnd`].
     pub fn condemned(&self) -> Condemned {
         let line = match self.state {
             State::Start => Line::Start,
@@ -118,7 +118,7 @@ impl Decoder {
             State::Text => Line::Text,
             State::Cr => Line::Start,
         };
-        Condemned { line, octets: 0 }
+        Condemned { line, bytes: 0 }
     }
 }
 
@@ -136,28 +136,28 @@ enum Line {
 #[derive(Debug)]
 pub struct Condemned {
     line: Line,
-    /// Octets read since the mail was condemned.
-    octets: u64,
+    /// Bytes read since the mail was condemned.
+    bytes: u64,
 }
 
 impl Condemned {
     /// Reads `input`, and says whether the mail is over: its end was found, or
-    /// `limit` octets have been read since it was condemned.
+    /// `limit` bytes have been read since it was condemned.
     pub fn ended(&mut self, input: &mut &[u8], limit: u64) -> bool {
-        // A dot and the CR behind it were there when the mail was condemned.
+        // A dot and its CR had been read when the message was condemned.
         if self.line == Line::DotCr {
             return true;
         }
-        while let Some((&octet, rest)) = input.split_first() {
+        while let Some((&byte, rest)) = input.split_first() {
             *input = rest;
-            self.octets += 1;
-            self.line = match (self.line, octet) {
+            self.bytes += 1;
+            self.line = match (self.line, byte) {
                 (Line::Dot, b'\r' | b'\n') => return true,
                 (_, b'\r' | b'\n') => Line::Start,
                 (Line::Start, b'.') => Line::Dot,
                 _ => Line::Text,
             };
-            if self.octets >= limit {
+            if self.bytes >= limit {
                 return true;
             }
         }
@@ -165,13 +165,13 @@ impl Condemned {
     }
 }
 
-/// Where the next CR or LF stands, from `at` on, or where `input` ends.
+/// The position of the next CR or LF from `at` on, or the end of `input`.
 fn line_end(input: &[u8], at: usize) -> usize {
     let rest = input.get(at..).unwrap_or_default();
     at + memchr2(b'\r', b'\n', rest).unwrap_or(rest.len())
 }
 
-/// Takes `count` octets off the front of `input`.
+/// Takes `count` bytes off the front of `input`.
 fn take<'a>(input: &mut &'a [u8], count: usize) -> &'a [u8] {
     let (taken, rest) = input.split_at_checked(count).unwrap_or((input, &[]));
     *input = rest;
@@ -191,8 +191,8 @@ mod tests {
             let mut input = chunk;
             while let Some(piece) = decoder.decode(&mut input) {
                 let end = match piece {
-                    Piece::Content(octets) => {
-                        content.extend_from_slice(octets);
+                    Piece::Content(bytes) => {
+                        content.extend_from_slice(bytes);
                         continue;
                     }
                     Piece::End => "end",

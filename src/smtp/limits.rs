@@ -1,14 +1,14 @@
 //! Every limit of the dialogue, each with its unit and where it comes from.
 //!
-//! What an operator may set stands in [`Limits`]; the rest is fixed.
+//! What an operator may set is in [`Limits`]; the rest is fixed.
 
-/// Octets of a command line or an AUTH line, its CRLF included (RFC 4954 4).
+/// Bytes of a command line or an AUTH line, its CRLF included (RFC 4954 4).
 pub const MAX_LINE: usize = 12_288;
 
-/// Octets of a path with its brackets (RFC 5321 4.5.3.1.3).
+/// Bytes of a path with its brackets (RFC 5321 4.5.3.1.3).
 pub const MAX_PATH: usize = 256;
 
-/// Octets of the name in HELO and EHLO (RFC 5321 4.5.3.1.2).
+/// Bytes of the name in HELO and EHLO (RFC 5321 4.5.3.1.2).
 pub const MAX_HELLO: usize = 255;
 
 /// Decimal digits of SIZE (RFC 1870 4).
@@ -21,7 +21,7 @@ pub const MAX_ERRORS: u32 = 20;
 /// Refused logins of a connection, after which it ends (RFC 4954 6).
 pub const MAX_AUTH_FAILURES: u32 = 3;
 
-/// Octets of a system id: RFC 4616 2 asks for at least 255.
+/// Bytes of a system id: RFC 4616 2 asks for at least 255.
 pub const MAX_SYSTEM_ID: usize = 255;
 
 /// Bytes of a password. RFC 4616 2 asks for at least 255; crypt(3) takes 512,
@@ -31,7 +31,7 @@ pub const MAX_PASSWORD: usize = 512;
 /// What the operator decides of a session.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Octets of a mail: its content with CRLFs, less stuffing, terminator and
+    /// Bytes of a mail: its content with CRLFs, less stuffing, terminator and
     /// trace (RFC 1870 3).
     pub max_message_size: u64,
     /// RCPT commands in a transaction (RFC 5321 4.5.3.1.8 asks for 100).

@@ -1,7 +1,7 @@
-//! Octets to command lines: a line ends in CRLF, and a CR or an LF alone is
+//! Bytes to command lines: a line ends in CRLF, and a CR or an LF alone is
 //! never a line end (RFC 5321 2.3.8).
 //!
-//! A line that arrives whole is not copied. At most [`MAX_LINE`] octets of a
+//! A line that arrives whole is not copied. At most [`MAX_LINE`] bytes of a
 //! line that does not are kept; the rest of a longer one is read and dropped.
 //! The result is the same wherever the input is split.
 
@@ -16,9 +16,9 @@ use super::limits::MAX_LINE;
 pub enum Line<'a> {
     /// A line, without its CRLF.
     Whole(Cow<'a, [u8]>),
-    /// A line of more than [`MAX_LINE`] octets, read to its end.
+    /// A line of more than [`MAX_LINE`] bytes, read to its end.
     TooLong,
-    /// A CR or an LF alone: what comes behind it must not be executed.
+    /// A CR or an LF alone: what follows it must not be executed.
     BareLineEnd,
 }
 
@@ -27,7 +27,7 @@ pub enum Line<'a> {
 pub struct LineReader {
     /// The line so far, where it came in parts.
     part: Vec<u8>,
-    /// The last octet was a CR.
+    /// The last byte was a CR.
     cr: bool,
     /// The line so far is over the limit.
     too_long: bool,
@@ -37,8 +37,8 @@ impl LineReader {
     /// Takes one line off the front of `input`; `None` when it goes on.
     pub fn read<'a>(&mut self, input: &mut &'a [u8]) -> Option<Line<'a>> {
         if self.cr {
-            let (&octet, rest) = input.split_first()?;
-            if octet != b'\n' {
+            let (&byte, rest) = input.split_first()?;
+            if byte != b'\n' {
                 return Some(Line::BareLineEnd);
             }
             *input = rest;
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_holds_12288_octets_and_no_more() {
+    fn a_line_holds_12288_bytes_and_no_more() {
         let longest = [vec![b'x'; MAX_LINE - 2], b"\r\n".to_vec()].concat();
         let over = [vec![b'x'; MAX_LINE - 1], b"\r\nNOOP\r\n".to_vec()].concat();
         for size in [1, 100, MAX_LINE, over.len()] {

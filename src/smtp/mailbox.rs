@@ -25,7 +25,7 @@ impl Mailbox {
         self.text.get(..self.at).unwrap_or_default()
     }
 
-    /// The part behind the `@`: a host name, an IPv4 address or a literal.
+    /// The part after the `@`: a host name, an IPv4 address or a literal.
     pub fn domain(&self) -> &str {
         self.text.get(self.at + 1..).unwrap_or_default()
     }
@@ -74,7 +74,7 @@ impl fmt::Display for ForwardPath {
 pub enum PathError {
     /// Not what RFC 5321 4.1.2 calls a path.
     Malformed,
-    /// Over [`MAX_PATH`] octets with its brackets.
+    /// Over [`MAX_PATH`] bytes with its brackets.
     TooLong,
 }
 
@@ -109,7 +109,7 @@ fn is_number(local: &str) -> bool {
     };
     let digits = number.strip_prefix('+').unwrap_or(number);
     (3..=15).contains(&digits.len())
-        && digits.bytes().all(|octet| octet.is_ascii_digit())
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
         && kind.is_none_or(is_type)
 }
 
@@ -124,7 +124,7 @@ fn is_system_mailbox(local: &str) -> bool {
 }
 
 /// Takes the reverse-path off the front of what follows `MAIL FROM:`, and
-/// gives it with the parameters behind it.
+/// returns it with the parameters after it.
 pub fn reverse_path(text: &str) -> Result<(ReversePath, &str), PathError> {
     let (path, rest) = split_path(text)?;
     let path = match path {
@@ -135,7 +135,7 @@ pub fn reverse_path(text: &str) -> Result<(ReversePath, &str), PathError> {
 }
 
 /// Takes the forward-path off the front of what follows `RCPT TO:`, and gives
-/// it with the parameters behind it.
+/// it with the parameters after it.
 pub fn forward_path(text: &str) -> Result<(ForwardPath, &str), PathError> {
     let (path, rest) = split_path(text)?;
     let path = if path.eq_ignore_ascii_case("postmaster") {
@@ -181,13 +181,13 @@ fn without_route(path: &str) -> Result<&str, PathError> {
     }
     // An address literal of the route may hold colons of its own.
     let mut depth = false;
-    let colon = path.bytes().position(|octet| {
-        match octet {
+    let colon = path.bytes().position(|byte| {
+        match byte {
             b'[' => depth = true,
             b']' => depth = false,
             _ => {}
         }
-        octet == b':' && !depth
+        byte == b':' && !depth
     });
     let (route, mailbox) = colon
         .and_then(|colon| path.split_at_checked(colon))
@@ -203,21 +203,21 @@ fn without_route(path: &str) -> Result<&str, PathError> {
     }
 }
 
-/// Where `wanted` first stands outside a quoted string.
+/// The first position of `wanted` outside a quoted string.
 fn find_unquoted(text: &str, wanted: u8) -> Option<usize> {
     let mut quoted = false;
     let mut escaped = false;
-    text.bytes().position(|octet| {
+    text.bytes().position(|byte| {
         if escaped {
             escaped = false;
             return false;
         }
-        match octet {
+        match byte {
             b'"' => quoted = !quoted,
             b'\\' if quoted => escaped = true,
             _ => {}
         }
-        octet == wanted && !quoted
+        byte == wanted && !quoted
     })
 }
 
@@ -245,14 +245,14 @@ fn is_local_part(local: &str) -> bool {
     }
 }
 
-/// `*QcontentSMTP`: printable, with `"` and `\` only behind a backslash.
+/// `*QcontentSMTP`: printable, with `"` and `\` only after a backslash.
 fn is_quoted_content(text: &str) -> bool {
-    let mut octets = text.bytes();
-    while let Some(octet) = octets.next() {
-        let valid = match octet {
-            b'\\' => octets.next().is_some_and(is_printable),
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let valid = match byte {
+            b'\\' => bytes.next().is_some_and(is_printable),
             b'"' => false,
-            _ => is_printable(octet),
+            _ => is_printable(byte),
         };
         if !valid {
             return false;
@@ -261,13 +261,13 @@ fn is_quoted_content(text: &str) -> bool {
     true
 }
 
-fn is_printable(octet: u8) -> bool {
-    (32..=126).contains(&octet)
+fn is_printable(byte: u8) -> bool {
+    (32..=126).contains(&byte)
 }
 
 /// RFC 5322 3.2.3.
-fn is_atext(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&octet)
+fn is_atext(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte)
 }
 
 /// A host name, in which underscores pass, an IPv4 address or an address
@@ -285,10 +285,10 @@ fn is_label(label: &str) -> bool {
         && !label.ends_with('-')
         && label
             .bytes()
-            .all(|octet| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_')
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
-/// What stands between `[` and `]` (RFC 5321 4.1.3).
+/// The text between `[` and `]` (RFC 5321 4.1.3).
 fn is_literal(text: &str) -> bool {
     let Some((tag, content)) = text.split_once(':') else {
         return text.parse::<Ipv4Addr>().is_ok();
@@ -302,7 +302,7 @@ fn is_literal(text: &str) -> bool {
         && !content.is_empty()
         && content
             .bytes()
-            .all(|octet| (33..=126).contains(&octet) && !b"[\\]".contains(&octet))
+            .all(|byte| (33..=126).contains(&byte) && !b"[\\]".contains(&byte))
 }
 
 #[cfg(test)]
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_holds_256_octets_and_no_more() {
+    fn a_path_holds_256_bytes_and_no_more() {
         let longest = format!("<1234@{}>", "a".repeat(249));
         assert_eq!(longest.len(), MAX_PATH);
         assert!(sender(&longest).is_ok());

@@ -1,7 +1,7 @@
 //! The catalogue of replies: no reply text is anywhere else.
 //!
 //! A reply is named by what it means, with its code at the end of the name.
-//! Where the MM4 provider's page gives a text it is exact, octet by octet;
+//! Where the MM4 provider's page gives a text it is exact, byte by byte;
 //! the greeting and the EHLO lines are ours.
 
 use std::borrow::Cow;
@@ -16,7 +16,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// The octets that go on the wire.
+    /// The bytes that go on the wire.
     pub fn as_bytes(&self) -> &[u8] {
         self.text.as_bytes()
     }
@@ -144,7 +144,7 @@ replies! {
     PARAMETER_501 = "501 ERROR: malformed parameter";
     /// The same parameter again.
     PARAMETER_TWICE_501 = "501 ERROR: parameter given twice";
-    /// MAIL or RCPT with an octet outside printable ASCII.
+    /// MAIL or RCPT with a byte outside printable ASCII.
     NOT_ASCII_501 = "501 ERROR: only printable ASCII is allowed";
 
     /// VRFY and EXPN.

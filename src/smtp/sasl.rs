@@ -10,18 +10,18 @@ use base64::engine::general_purpose::STANDARD;
 use super::limits::MAX_SYSTEM_ID;
 
 /// The name of an account: printable ASCII without blanks and colons, since it
-/// stands in the accounts file and in the trace. Cheap to clone.
+/// is in the accounts file and in the trace. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SystemId(Arc<str>);
 
 impl SystemId {
-    /// Nothing where `text` is empty, over [`MAX_SYSTEM_ID`] octets, or holds an
-    /// octet that is not allowed.
+    /// Nothing where `text` is empty, over [`MAX_SYSTEM_ID`] bytes, or holds an
+    /// byte that is not allowed.
     pub fn parse(text: &str) -> Option<SystemId> {
         let valid = (1..=MAX_SYSTEM_ID).contains(&text.len())
             && text
                 .bytes()
-                .all(|octet| octet.is_ascii_graphic() && octet != b':');
+                .all(|byte| byte.is_ascii_graphic() && byte != b':');
         valid.then(|| SystemId(text.into()))
     }
 
@@ -64,17 +64,17 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Octets that no log may show.
+/// Bytes that no log may show.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
 
 impl Secret {
-    /// Keeps `octets` from being shown.
-    pub fn new(octets: Vec<u8>) -> Secret {
-        Secret(octets)
+    /// Keeps `bytes` from being shown.
+    pub fn new(bytes: Vec<u8>) -> Secret {
+        Secret(bytes)
     }
 
-    /// The octets, for the one place that compares them.
+    /// The bytes, for the one place that compares them.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
@@ -95,7 +95,7 @@ pub fn decode(response: &[u8]) -> Result<Vec<u8>, NotBase64> {
     STANDARD.decode(response).map_err(|_| NotBase64)
 }
 
-/// Decodes the initial response of an AUTH command, in which `=` stands for an
+/// Decodes the initial response of an AUTH command, in which `=` means an
 /// empty one (RFC 4954 4).
 pub fn decode_initial(response: &[u8]) -> Result<Vec<u8>, NotBase64> {
     match response {
@@ -108,7 +108,7 @@ pub fn decode_initial(response: &[u8]) -> Result<Vec<u8>, NotBase64> {
 /// the message is not of that form.
 pub fn plain(message: &[u8]) -> Option<Credentials> {
     std::str::from_utf8(message).ok()?;
-    let mut fields = message.split(|&octet| octet == 0);
+    let mut fields = message.split(|&byte| byte == 0);
     let authzid = fields.next()?.to_vec();
     let authcid = fields.next()?.to_vec();
     let password = fields.next()?.to_vec();

@@ -1,4 +1,4 @@
-//! One client's dialogue, pure: octets in, [`Step`]s out.
+//! One client's dialogue, pure: bytes in, [`Step`]s out.
 //!
 //! The connection carries out each step and gives the outcome back by a method
 //! call before it asks for the next one. What RSET may clear is one field
@@ -130,7 +130,7 @@ struct Transaction {
     space: Space,
 }
 
-/// Where the reservation of a transaction stands.
+/// The state of a transaction's reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Space {
     /// [`Step::Reserve`] was returned for MAIL.
@@ -147,8 +147,8 @@ enum Space {
 #[derive(Debug)]
 struct Incoming {
     decoder: Decoder,
-    /// Octets of content so far.
-    octets: u64,
+    /// Bytes of content so far.
+    bytes: u64,
     fate: Fate,
 }
 
@@ -184,7 +184,7 @@ impl Session {
         reply::banner_220(&self.policy.hostname)
     }
 
-    /// The next step that the octets at the front of `input` lead to. `None`
+    /// The next step that the bytes at the front of `input` lead to. `None`
     /// when all of them are taken and more are needed.
     pub fn receive<'a>(&mut self, input: &mut &'a [u8]) -> Option<Step<'a>> {
         match &self.phase {
@@ -247,7 +247,7 @@ impl Session {
     pub fn opened(&mut self, draft: bool) -> Reply {
         self.phase = Phase::Data(Incoming {
             decoder: Decoder::new(),
-            octets: 0,
+            bytes: 0,
             fate: if draft {
                 Fate::Spool
             } else {
@@ -291,7 +291,7 @@ impl Session {
         self.refused.take()
     }
 
-    /// Whether a mail is on its way in: behind a 354, before its reply.
+    /// Whether a message is being received: after the 354, before its reply.
     pub fn is_receiving_mail(&self) -> bool {
         matches!(self.phase, Phase::Data(_) | Phase::Condemned(_))
     }
@@ -535,8 +535,8 @@ impl Session {
         loop {
             match incoming.decoder.decode(input)? {
                 Piece::Content(content) => {
-                    incoming.octets += content.len() as u64;
-                    if incoming.octets <= max {
+                    incoming.bytes += content.len() as u64;
+                    if incoming.bytes <= max {
                         if incoming.fate == Fate::Spool {
                             return Some(Step::Content(content));
                         }

@@ -39,7 +39,7 @@ pub struct Draft {
     /// Where the client's bytes begin in the first buffer.
     header_at: usize,
     /// Bytes of content so far.
-    octets: u64,
+    bytes: u64,
     /// Read from the first buffer: the header block of any usual message is in it.
     summary: Option<Summary>,
 }
@@ -49,7 +49,7 @@ pub struct Draft {
 struct SyncedDraft {
     _file: Box<dyn DraftFile>,
     name: DraftName,
-    octets: u64,
+    bytes: u64,
     summary: Summary,
 }
 
@@ -59,7 +59,7 @@ pub struct Committed {
     /// Its id.
     pub id: MessageId,
     /// Bytes of content, without the trace.
-    pub octets: u64,
+    pub bytes: u64,
     /// What its header says, as far as that is in its first 32 KiB or more.
     pub summary: Summary,
 }
@@ -103,7 +103,7 @@ impl Draft {
             },
             header_at: trace.len(),
             buffer,
-            octets: 0,
+            bytes: 0,
             summary: None,
         })
     }
@@ -114,7 +114,7 @@ impl Draft {
     ///
     /// If they cannot be written. The draft is removed.
     pub fn write(mut self, mut content: &[u8]) -> Result<Draft, SpoolError> {
-        self.octets += content.len() as u64;
+        self.bytes += content.len() as u64;
         while !content.is_empty() {
             content = self.buffer.append(content);
             if !content.is_empty() {
@@ -147,7 +147,7 @@ impl Draft {
         Ok(SyncedDraft {
             _file: self.file,
             name: self.name,
-            octets: self.octets,
+            bytes: self.bytes,
             summary: self.summary.unwrap_or_default(),
         })
     }
@@ -179,7 +179,7 @@ impl SyncedDraft {
         self.name.published = true;
         Ok(Committed {
             id: self.name.id.clone(),
-            octets: self.octets,
+            bytes: self.bytes,
             summary: self.summary,
         })
     }

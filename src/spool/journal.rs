@@ -1,7 +1,7 @@
 //! Which file systems rename atomically even if the power fails.
 //!
 //! A journal, a log or copy-on-write takes both names of a rename to the device
-//! in one step: once new/ is synced, the name in tmp/ is gone for good. Without
+//! in one step: once new/ is synced, the name in tmp/ cannot come back. Without
 //! one (ext2, ext4 made without a journal, FAT) the directories are written one
 //! by one, and the old name can be there again after a crash.
 

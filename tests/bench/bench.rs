@@ -109,7 +109,7 @@ fn options() -> Options {
         .optopt("", "tmpfs", "a directory on tmpfs", "DIR")
         .optmulti("", "disk", "another disk", "NAME=DIR")
         .optmulti("", "only", "contenders with this in their name", "PART")
-        .optopt("", "octets", "throughput: mails of this size alone", "N")
+        .optopt("", "bytes", "throughput: mails of this size alone", "N")
         .optopt(
             "",
             "connections",
@@ -151,9 +151,9 @@ fn measure(matches: &Matches) -> io::Result<()> {
             .collect(),
         tmpfs: path("tmpfs"),
         only: matches.opt_strs("only"),
-        cells: if matches.opt_present("octets") || matches.opt_present("connections") {
-            let octets = number("octets", 10_240.0, 10_240.0)? as usize;
-            Some((octets, number("connections", 16.0, 16.0)? as usize))
+        cells: if matches.opt_present("bytes") || matches.opt_present("connections") {
+            let bytes = number("bytes", 10_240.0, 10_240.0)? as usize;
+            Some((bytes, number("connections", 16.0, 16.0)? as usize))
         } else {
             None
         },

@@ -94,11 +94,11 @@ impl Client {
     }
 
     /// Sends one mail; the time from its final dot to its 250.
-    pub fn mail(&mut self, octets: &[u8]) -> io::Result<Duration> {
+    pub fn mail(&mut self, bytes: &[u8]) -> io::Result<Duration> {
         if !self.raw {
             self.envelope()?;
         }
-        self.stream.write_all(octets)?;
+        self.stream.write_all(bytes)?;
         self.stream.flush()?;
         let dot = Instant::now();
         self.reply(*b"250")?;
@@ -119,8 +119,8 @@ impl Client {
     }
 
     /// Sends a part of a mail and waits for nothing.
-    pub fn part(&mut self, octets: &[u8]) -> io::Result<()> {
-        self.stream.write_all(octets)?;
+    pub fn part(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)?;
         self.stream.flush()
     }
 
@@ -176,10 +176,10 @@ impl Read for Stream {
 }
 
 impl Write for Stream {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(stream) => stream.write(octets),
-            Self::Tls(stream) => stream.write(octets),
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
         }
     }
 

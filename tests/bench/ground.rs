@@ -17,7 +17,7 @@ use rustix::fs::{StatVfs, statvfs, syncfs};
 /// Where the mails of past rounds go.
 pub struct Ground {
     aside: PathBuf,
-    /// Octets set aside and not yet emptied.
+    /// Bytes set aside and not yet emptied.
     held: AtomicU64,
     counter: AtomicU64,
 }
@@ -75,7 +75,7 @@ impl Ground {
     }
 }
 
-/// The octets that are free on a directory's file system.
+/// The bytes that are free on a directory's file system.
 pub fn room(directory: &Path) -> io::Result<u64> {
     let StatVfs {
         f_bavail, f_frsize, ..

@@ -76,12 +76,12 @@ impl Strategy {
     }
 }
 
-/// Makes `octets` durable again and again, by `threads` threads, for `time`.
+/// Makes `bytes` durable again and again, by `threads` threads, for `time`.
 pub fn run(
     spool: &Path,
     strategy: Strategy,
     threads: usize,
-    octets: &[u8],
+    bytes: &[u8],
     time: Duration,
 ) -> io::Result<Outcome> {
     let spool = Arc::new(Spool::create(spool, strategy)?);
@@ -94,7 +94,7 @@ pub fn run(
                     let start = &start;
                     move || {
                         start.wait();
-                        publish_until(&mut publisher, octets, Instant::now() + time)
+                        publish_until(&mut publisher, bytes, Instant::now() + time)
                     }
                 })
             })
@@ -108,17 +108,17 @@ pub fn run(
     Ok(outcome)
 }
 
-/// One thread's work: the latency of each mail, from its last octet to its durability.
+/// One thread's work: the latency of each mail, from its last byte to its durability.
 fn publish_until(
     publisher: &mut Publisher,
-    octets: &[u8],
+    bytes: &[u8],
     deadline: Instant,
 ) -> io::Result<(u64, Vec<u32>)> {
     let mut latencies = Vec::with_capacity(16_384);
     let mut timely = 0;
     while Instant::now() < deadline {
         let mut draft = publisher.draft()?;
-        draft.file.write_all(octets)?;
+        draft.file.write_all(bytes)?;
         let written = Instant::now();
         publisher.publish(draft)?;
         latencies.push(u32::try_from(written.elapsed().as_micros()).unwrap_or(u32::MAX));

@@ -23,12 +23,12 @@ pub enum Use {
     Once,
 }
 
-/// Sends `octets` over so many connections for so long; `started` is called when all are logged in.
+/// Sends `bytes` over so many connections for so long; `started` is called when all are logged in.
 pub fn run(
     target: &Target,
     connections: usize,
     used: Use,
-    octets: &[u8],
+    bytes: &[u8],
     time: Duration,
     started: impl FnOnce(),
 ) -> io::Result<Outcome> {
@@ -41,7 +41,7 @@ pub fn run(
                 thread::Builder::new()
                     .stack_size(128 * 1024)
                     .spawn_scoped(scope, move || {
-                        work(target, number, used, octets, time, start)
+                        work(target, number, used, bytes, time, start)
                     })
                     .expect("the system has a thread left")
             })
@@ -66,7 +66,7 @@ fn work(
     target: &Target,
     number: usize,
     used: Use,
-    octets: &[u8],
+    bytes: &[u8],
     time: Duration,
     start: &Barrier,
 ) -> io::Result<(u64, Vec<u32>)> {
@@ -75,7 +75,7 @@ fn work(
     let mut latencies = Vec::with_capacity(16_384);
     // Who cannot connect must still come to the barriers, or all wait for ever.
     let first = Client::connect(target, source).and_then(|mut client| {
-        client.mail(octets)?;
+        client.mail(bytes)?;
         Ok(client)
     });
     start.wait();
@@ -87,7 +87,7 @@ fn work(
         if used == Use::Once {
             client = Client::connect(target, source)?;
         }
-        let latency = client.mail(octets)?;
+        let latency = client.mail(bytes)?;
         latencies.push(u32::try_from(latency.as_micros()).unwrap_or(u32::MAX));
         timely += u64::from(Instant::now() < deadline);
         if used == Use::Once {

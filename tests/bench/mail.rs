@@ -29,21 +29,21 @@ const TRACE: usize = 350;
 pub struct Mail {
     /// As it is sent, with the dot that ends it.
     pub sent: Vec<u8>,
-    /// As it is stored, with as many octets of trace as mm4d writes.
+    /// As it is stored, with as many bytes of trace as mm4d writes.
     pub stored: Vec<u8>,
-    /// Octets of content.
-    pub octets: usize,
+    /// Bytes of content.
+    pub bytes: usize,
 }
 
 impl Mail {
-    /// A mail with exactly so many octets of content; at least those of its header.
-    pub fn new(octets: usize) -> Self {
-        let mut sent = Vec::with_capacity(octets + 3);
+    /// A mail with exactly so many bytes of content; at least those of its header.
+    pub fn new(bytes: usize) -> Self {
+        let mut sent = Vec::with_capacity(bytes + 3);
         sent.extend_from_slice(HEAD.as_bytes());
-        while sent.len() < octets {
+        while sent.len() < bytes {
             sent.extend_from_slice(LINE);
         }
-        sent.truncate(octets.max(HEAD.len()));
+        sent.truncate(bytes.max(HEAD.len()));
         let end = sent.len();
         // A cut may have left a lone CR or none; the last line ends as it must.
         sent[end - 3..].copy_from_slice(b"x\r\n");
@@ -53,7 +53,7 @@ impl Mail {
         Self {
             sent,
             stored,
-            octets,
+            bytes,
         }
     }
 }

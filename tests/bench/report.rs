@@ -31,8 +31,8 @@ pub struct Row {
     pub scenario: String,
     /// Who.
     pub contender: String,
-    /// Octets in a mail.
-    pub octets: usize,
+    /// Bytes in a mail.
+    pub bytes: usize,
     /// Connections, or threads.
     pub connections: usize,
     /// The medians.
@@ -46,7 +46,7 @@ impl Row {
     pub fn new(
         scenario: &str,
         contender: &str,
-        octets: usize,
+        bytes: usize,
         connections: usize,
         rounds: &[Sample],
     ) -> Self {
@@ -54,7 +54,7 @@ impl Row {
         Self {
             scenario: scenario.to_owned(),
             contender: contender.to_owned(),
-            octets,
+            bytes,
             connections,
             median: Sample {
                 rate: of(|s| s.rate),
@@ -97,7 +97,7 @@ impl Report {
         println!("\n## {scenario}\n");
         println!(
             "{:>9} {:>5}  {:<20} {:>9} {:>9} {:>9} {:>9} {:>9}  rounds",
-            "octets", "conns", "who", "mails/s", "cpu µs", "p50 µs", "p99 µs", "priv KiB"
+            "bytes", "conns", "who", "mails/s", "cpu µs", "p50 µs", "p99 µs", "priv KiB"
         );
     }
 
@@ -107,7 +107,7 @@ impl Report {
         let rates: Vec<String> = row.rates.iter().map(|rate| format!("{rate:.0}")).collect();
         println!(
             "{:>9} {:>5}  {:<20} {:>9.0} {:>9.0} {:>9.0} {:>9.0} {:>9.0}  {}",
-            row.octets,
+            row.bytes,
             row.connections,
             row.contender,
             m.rate,
@@ -138,7 +138,7 @@ impl Report {
         &self,
         scenario: &str,
         contender: &str,
-        octets: usize,
+        bytes: usize,
         connections: usize,
     ) -> Option<Sample> {
         self.rows
@@ -146,7 +146,7 @@ impl Report {
             .find(|row| {
                 row.scenario == scenario
                     && row.contender == contender
-                    && row.octets == octets
+                    && row.bytes == bytes
                     && row.connections == connections
             })
             .map(|row| row.median)
@@ -157,7 +157,7 @@ impl Report {
         &self,
         scenario: &str,
         prefix: &str,
-        octets: usize,
+        bytes: usize,
         connections: usize,
     ) -> Option<(&str, f64)> {
         self.rows
@@ -165,7 +165,7 @@ impl Report {
             .filter(|row| {
                 row.scenario == scenario
                     && row.contender.starts_with(prefix)
-                    && row.octets == octets
+                    && row.bytes == bytes
                     && row.connections == connections
             })
             .map(|row| (row.contender.as_str(), row.median.rate))
@@ -228,10 +228,10 @@ impl Report {
             let m = row.median;
             let rates: Vec<String> = row.rates.iter().map(|&rate| number(rate)).collect();
             format!(
-                r#"{{"scenario":{},"contender":{},"octets":{},"connections":{},"mails_per_second":{},"cpu_us_per_mail":{},"p50_us":{},"p99_us":{},"private_kib":{},"rounds":[{}]}}"#,
+                r#"{{"scenario":{},"contender":{},"bytes":{},"connections":{},"mails_per_second":{},"cpu_us_per_mail":{},"p50_us":{},"p99_us":{},"private_kib":{},"rounds":[{}]}}"#,
                 text(&row.scenario),
                 text(&row.contender),
-                row.octets,
+                row.bytes,
                 row.connections,
                 number(m.rate),
                 number(m.cpu),

@@ -40,7 +40,7 @@ pub struct Plan {
     pub tmpfs: Option<std::path::PathBuf>,
     /// Parts of the names of the contenders that take part; all if there are none.
     pub only: Vec<String>,
-    /// Octets in a mail and connections, in the place of the scenario's own.
+    /// Bytes in a mail and connections, in the place of the scenario's own.
     pub cells: Option<(usize, usize)>,
     /// Another build of mm4d, measured beside this one.
     pub against: Option<std::path::PathBuf>,
@@ -100,7 +100,7 @@ impl Bench {
             .map(Postfix::start)
             .transpose()?;
         self.report.heading("throughput");
-        for (octets, connections) in self.cells() {
+        for (bytes, connections) in self.cells() {
             let plain = self.yard.plain(&mm4d);
             let pipelined = Target {
                 pipelined: true,
@@ -129,7 +129,7 @@ impl Bench {
             }
             self.alternate(
                 "throughput",
-                &Mail::new(octets),
+                &Mail::new(bytes),
                 connections,
                 Use::Kept,
                 &entrants,
@@ -151,18 +151,18 @@ impl Bench {
         }
         SIZES
             .into_iter()
-            .flat_map(|octets| CONNECTIONS.into_iter().map(move |number| (octets, number)))
+            .flat_map(|bytes| CONNECTIONS.into_iter().map(move |number| (bytes, number)))
             .collect()
     }
 
     /// Targets 1 and 2 for one size and parallelism.
-    fn judge_throughput(&mut self, octets: usize, connections: usize) {
-        let figure = |report: &Report, who| report.find("throughput", who, octets, connections);
+    fn judge_throughput(&mut self, bytes: usize, connections: usize) {
+        let figure = |report: &Report, who| report.find("throughput", who, bytes, connections);
         let Some(mm4d) = figure(&self.report, "mm4d") else {
             return;
         };
-        let at = format!("{} KiB, {connections} connections", octets / KIB);
-        if let Some((best, rate)) = self.report.best("throughput", "limit", octets, connections) {
+        let at = format!("{} KiB, {connections} connections", bytes / KIB);
+        if let Some((best, rate)) = self.report.best("throughput", "limit", bytes, connections) {
             let target = format!("{at}: mails/s over the best limit ({best})");
             self.report.at_least(&target, 0.9, mm4d.rate / rate);
         }
@@ -232,7 +232,7 @@ impl Bench {
         }
         for ((name, ..), rounds) in entrants.iter().zip(&samples) {
             self.report
-                .row(Row::new("logins", name, mail.octets, 16, rounds));
+                .row(Row::new("logins", name, mail.bytes, 16, rounds));
         }
         let handshakes = median(handshakes);
         self.report.fact(
@@ -243,7 +243,7 @@ impl Bench {
         );
         let rate = |who| {
             self.report
-                .find("logins", who, mail.octets, 16)
+                .find("logins", who, mail.bytes, 16)
                 .map_or(0.0, |s| s.rate)
         };
         let plain = rate("mm4d once") / rate("mm4d kept");
@@ -287,7 +287,7 @@ impl Bench {
         self.alternate("tls", &mail, 16, Use::Kept, &entrants)?;
         let rate = |who| {
             self.report
-                .find("tls", who, mail.octets, 16)
+                .find("tls", who, mail.bytes, 16)
                 .map_or(0.0, |s| s.rate)
         };
         let ratio = rate("mm4d tls") / rate("mm4d");
@@ -361,7 +361,7 @@ impl Bench {
             .fact(&scenario, "answered NOOP afterwards", answered as f64, "");
         let rate = |who| {
             self.report
-                .find(&scenario, who, mail.octets, 16)
+                .find(&scenario, who, mail.bytes, 16)
                 .map_or(0.0, |s| s.rate)
         };
         let ratio = rate("mm4d beside them") / rate("mm4d without");
@@ -413,8 +413,8 @@ impl Bench {
                 .push(self.drive(&full_server, &target, &mail, 16, Use::Kept)?);
             self.ground.settle()?;
         }
-        let empty = Row::new(&scenario, "mm4d, empty", mail.octets, 16, &rounds.0);
-        let full = Row::new(&scenario, "mm4d, full", mail.octets, 16, &rounds.1);
+        let empty = Row::new(&scenario, "mm4d, empty", mail.bytes, 16, &rounds.0);
+        let full = Row::new(&scenario, "mm4d, full", mail.bytes, 16, &rounds.1);
         let ratio = full.median.rate / empty.median.rate;
         self.report.row(empty);
         self.report.row(full);
@@ -461,7 +461,7 @@ impl Bench {
         let copy = self.yard.stub_at("copy", &directory.join("copy"))?;
         let start = |program| self.yard.start(program, &directory.join("against"));
         let against = self.plan.against.as_deref().map(start).transpose()?;
-        for octets in [300 * KIB, 1024 * KIB] {
+        for bytes in [300 * KIB, 1024 * KIB] {
             let raw = Target {
                 raw: true,
                 ..self.yard.plain(&copy)
@@ -476,17 +476,14 @@ impl Bench {
             if let Some(other) = &against {
                 entrants.push(("against".into(), Who::Server(other, self.yard.plain(other))));
             }
-            self.alternate("tmpfs", &Mail::new(octets), 16, Use::Kept, &entrants)?;
+            self.alternate("tmpfs", &Mail::new(bytes), 16, Use::Kept, &entrants)?;
             let rate = |who| {
                 self.report
-                    .find("tmpfs", who, octets, 16)
+                    .find("tmpfs", who, bytes, 16)
                     .map_or(0.0, |s| s.rate)
             };
             let ratio = rate("mm4d") / rate("socket to file");
-            let target = format!(
-                "tmpfs, {} KiB: throughput over socket to file",
-                octets / KIB
-            );
+            let target = format!("tmpfs, {} KiB: throughput over socket to file", bytes / KIB);
             self.report.at_least(&target, 0.6, ratio);
         }
         drop((mm4d, copy, against));
@@ -606,7 +603,7 @@ impl Bench {
                 continue;
             }
             self.report
-                .row(Row::new(scenario, name, mail.octets, connections, samples));
+                .row(Row::new(scenario, name, mail.bytes, connections, samples));
         }
         Ok(())
     }

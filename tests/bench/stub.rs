@@ -3,7 +3,7 @@
 //! `null` stores nothing: the cost of the dialogue and of loopback. `durable`
 //! writes each mail to a file and makes it durable the way mm4d does: the cost
 //! of a server without rules. `copy` knows no SMTP at all and copies what a
-//! socket brings to files: the cost of moving octets.
+//! socket brings to files: the cost of moving bytes.
 //!
 //! One blocking thread a connection, as in mm4d. They check nothing, bound
 //! nothing and trust the client; they listen on loopback and are never part of
@@ -19,7 +19,7 @@ use std::thread;
 
 use crate::limit::{Publisher, Spool, Strategy};
 
-/// The octets that end a mail; a client in a closed loop sends nothing after them.
+/// The bytes that end a mail; a client in a closed loop sends nothing after them.
 const END: &[u8] = b"\r\n.\r\n";
 
 /// Listens on a free loopback port, says which, and serves until standard input ends.
@@ -95,7 +95,7 @@ impl Sink {
         }
     }
 
-    /// Takes one mail to its end; `filled` octets of it are in `buffer`.
+    /// Takes one mail to its end; `filled` bytes of it are in `buffer`.
     fn take(&mut self, stream: &mut TcpStream, buffer: &mut [u8], filled: usize) -> io::Result<()> {
         match self {
             Self::Null => drain(stream, buffer, filled, &mut io::sink()),
@@ -134,7 +134,7 @@ fn drain(
     }
 }
 
-/// The last octets of all that were read.
+/// The last bytes of all that were read.
 fn keep_tail(tail: &mut [u8; END.len()], read: &[u8]) {
     let kept = END.len().saturating_sub(read.len());
     tail.rotate_left(END.len() - kept);
@@ -153,7 +153,7 @@ fn converse(mut stream: TcpStream, sink: &mut Sink) -> io::Result<()> {
         }
         replies.clear();
         let mut data = false;
-        for line in buffer[..filled].split_inclusive(|&octet| octet == b'\n') {
+        for line in buffer[..filled].split_inclusive(|&byte| byte == b'\n') {
             replies.extend_from_slice(match line[0] {
                 b'E' => b"250-stub\r\n250-PIPELINING\r\n250 AUTH PLAIN\r\n",
                 b'A' => b"235 ok\r\n",

@@ -1,15 +1,15 @@
-//! Any octets against the session and against the reader of MM4 fields: each
+//! Any bytes against the session and against the reader of MM4 fields: each
 //! promise that is checked below holds, or this panics. The fuzzer and
 //! `tests/corpus.rs` both run it.
 //!
 //! | input of [`session`] | what |
 //! | --- | --- |
-//! | octet 0 | the [`World`]: the operator's settings, which call of the spool fails, what was said before |
-//! | octet 1 | how the client's octets are cut into [`pieces`] |
-//! | the rest | the client's octets; 0xFE and the octet n behind it are 12200 + n times `A` |
+//! | byte 0 | the [`World`]: the operator's settings, which call of the spool fails, what was said before |
+//! | byte 1 | how the client's bytes are cut into [`pieces`] |
+//! | the rest | the client's bytes; 0xFE and the byte n behind it are 12200 + n times `A` |
 //!
 //! Accounts and spool are played by the driver. What it checks is worked out
-//! anew from the octets, in the plainest way there is ([`judge`]), not asked of
+//! anew from the bytes, in the plainest way there is ([`judge`]), not asked of
 //! the session.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -35,19 +35,19 @@ const KEY: &str = "secret";
 
 /// RCPT commands in a transaction.
 const MAX_RECIPIENTS: usize = 3;
-/// Octets of a mail, in the two sorts of world.
+/// Bytes of a mail, in the two sorts of world.
 const SMALL_MAIL: u64 = 60;
 const LARGE_MAIL: u64 = 15_000;
-/// Octets that a failing draft takes before it fails.
+/// Bytes that a failing draft takes before it fails.
 const DRAFT_ROOM: usize = 20;
 
 /// How often 0xFE stretches an input.
 const MAX_STRETCHES: usize = 4;
 
-/// Octets that a session may show of itself. An octet is shown as at most five;
+/// Bytes that a session may show of itself. A byte is shown as at most five;
 /// an AUTH exchange holds a line and what was decoded of another.
 const MAX_SHOWN: usize = 2 * 5 * MAX_LINE + 20 * MAX_PATH * (MAX_RECIPIENTS + 1) + 10_000;
-/// How many octets of input lie between two looks at that.
+/// How many bytes of input lie between two looks at that.
 const LOOK_EVERY: usize = 4096;
 
 /// What a client may have said before the input begins.
@@ -58,7 +58,7 @@ const PRELUDES: [&str; 4] = [
     "EHLO x\r\nAUTH PLAIN AHBlZXIxAHNlY3JldA==\r\nMAIL FROM:<>\r\nRCPT TO:<123@a>\r\nDATA\r\n",
 ];
 
-/// A client's octets against a session, in one piece and in many.
+/// A client's bytes against a session, in one piece and in many.
 pub fn session(input: &[u8]) {
     let Some((&[world, cut], rest)) = input.split_first_chunk::<2>() else {
         return;
@@ -73,7 +73,7 @@ pub fn session(input: &[u8]) {
     );
 }
 
-/// A mail's first octets, as the spool gives them to the log.
+/// A mail's first bytes, as the spool gives them to the log.
 pub fn header(input: &[u8]) {
     let found = mm4::summary(input);
     let Some(summary) = &found else { return };
@@ -96,7 +96,7 @@ pub fn header(input: &[u8]) {
 
 // ---------------------------------------------------------------- the input
 
-/// What surrounds a session, from one octet of the input.
+/// What surrounds a session, from one byte of the input.
 struct World {
     prelude: &'static str,
     policy: Arc<Policy>,
@@ -115,8 +115,8 @@ enum Fault {
 }
 
 impl From<u8> for World {
-    fn from(octet: u8) -> World {
-        let bit = |number: u8| octet & (1 << number) != 0;
+    fn from(byte: u8) -> World {
+        let bit = |number: u8| byte & (1 << number) != 0;
         let addresses = if bit(2) {
             Addresses::Any
         } else {
@@ -127,13 +127,13 @@ impl From<u8> for World {
             max_recipients: MAX_RECIPIENTS,
         };
         World {
-            prelude: PRELUDES[usize::from(octet & 3)],
+            prelude: PRELUDES[usize::from(byte & 3)],
             policy: Arc::new(Policy {
                 hostname: "mm4d.example.net".to_owned(),
                 addresses,
                 limits,
             }),
-            fault: match octet >> 4 & 7 {
+            fault: match byte >> 4 & 7 {
                 1 => Some(Fault::Room),
                 2 => Some(Fault::Open),
                 3 => Some(Fault::Write),
@@ -151,15 +151,15 @@ impl World {
         let mut wire = self.prelude.as_bytes().to_vec();
         let mut rest = input;
         let mut stretches = 0;
-        while let Some((&octet, behind)) = rest.split_first() {
+        while let Some((&byte, behind)) = rest.split_first() {
             rest = behind;
             match rest.split_first() {
-                Some((&count, behind)) if octet == 0xfe && stretches < MAX_STRETCHES => {
+                Some((&count, behind)) if byte == 0xfe && stretches < MAX_STRETCHES => {
                     wire.extend(iter::repeat_n(b'A', 12_200 + usize::from(count)));
                     stretches += 1;
                     rest = behind;
                 }
-                _ => wire.push(octet),
+                _ => wire.push(byte),
             }
         }
         wire
@@ -170,7 +170,7 @@ impl World {
     }
 }
 
-/// Cuts `wire`: octet by octet, in pieces of one size, or of sizes that vary.
+/// Cuts `wire`: byte by byte, in pieces of one size, or of sizes that vary.
 fn pieces(wire: &[u8], cut: u8) -> impl Iterator<Item = &[u8]> {
     let mut rest = wire;
     let mut state = u32::from(cut);
@@ -208,7 +208,7 @@ struct Run<'w> {
     wire: &'w [u8],
     session: Session,
     events: Vec<Event>,
-    /// Octets that the session has taken of `wire`.
+    /// Bytes that the session has taken of `wire`.
     taken: usize,
     /// Where the line or the mail begins that is being read.
     start: usize,
@@ -266,7 +266,7 @@ impl<'w> Run<'w> {
             let Some(step) = step else { break };
             assert!(
                 self.taken > before || matches!(step, Step::Abandon | Step::Close(_)),
-                "no octet taken, so this can go on for ever: {}",
+                "no byte taken, so this can go on for ever: {}",
                 Shown(&step)
             );
             if in_mail {
@@ -327,9 +327,9 @@ impl<'w> Run<'w> {
                 assert!(!content.is_empty(), "no content");
                 let draft = self.draft.as_mut().expect("content without a draft");
                 draft.extend_from_slice(content);
-                let octets = draft.len();
-                assert!(octets <= self.world.max_message_size(), "over the maximum");
-                if octets > DRAFT_ROOM && self.fails(Fault::Write, self.opened) {
+                let bytes = draft.len();
+                assert!(bytes <= self.world.max_message_size(), "over the maximum");
+                if bytes > DRAFT_ROOM && self.fails(Fault::Write, self.opened) {
                     self.discard();
                     self.session.spool_failed();
                 }
@@ -446,12 +446,12 @@ impl<'w> Run<'w> {
             Step::Commit | Step::Reply(_) | Step::Close(_) => judge(mail, max),
             _ => panic!("inside a mail: {}", Shown(step)),
         };
-        let (Over::Ended { octets, .. } | Over::Condemned { octets }) = &over else {
+        let (Over::Ended { bytes, .. } | Over::Condemned { bytes }) = &over else {
             panic!("{}, and the mail goes on", Shown(step));
         };
         assert_eq!(
             self.taken - self.start,
-            *octets,
+            *bytes,
             "{} at another place",
             Shown(step)
         );
@@ -478,7 +478,7 @@ impl<'w> Run<'w> {
 
     /// The input is at its end and nobody has hung up: nothing is overdue.
     fn check_end(&self) {
-        assert_eq!(self.taken, self.wire.len(), "octets are left");
+        assert_eq!(self.taken, self.wire.len(), "bytes are left");
         let rest = &self.wire[self.start..];
         if self.session.is_receiving_mail() {
             let over = judge(rest, self.world.max_message_size());
@@ -500,7 +500,7 @@ impl<'w> Run<'w> {
         if self.taken > MAX_LINE {
             let mut shown = Count(0);
             write!(shown, "{:?}", self.session).unwrap();
-            assert!(shown.0 <= MAX_SHOWN, "shows {} octets", shown.0);
+            assert!(shown.0 <= MAX_SHOWN, "shows {} bytes", shown.0);
         }
     }
 }
@@ -537,7 +537,7 @@ fn is_error(reply: &Reply) -> bool {
     matches!(reply.code(), 500 | 501 | 502 | 503 | 504 | 530 | 553 | 555)
 }
 
-/// RFC 5321 4.2: lines of one code, printable, ended by CRLF, at most 512 octets
+/// RFC 5321 4.2: lines of one code, printable, ended by CRLF, at most 512 bytes
 /// each (4.5.3.1.5).
 fn check_reply(reply: &Reply) {
     let text = std::str::from_utf8(reply.as_bytes()).unwrap();
@@ -546,7 +546,7 @@ fn check_reply(reply: &Reply) {
     while let Some(line) = lines.next() {
         let separator = if lines.peek().is_some() { "-" } else { " " };
         assert!((4..=510).contains(&line.len()), "{text:?}");
-        assert!(line.bytes().all(|octet| matches!(octet, 32..=126)));
+        assert!(line.bytes().all(|byte| matches!(byte, 32..=126)));
         assert!((200..600).contains(&reply.code()), "{text:?}");
         assert_eq!(line[..3], reply.code().to_string(), "{text:?}");
         assert_eq!(&line[3..4], separator, "{text:?}");
@@ -557,7 +557,7 @@ fn check_reply(reply: &Reply) {
 fn check_envelope(envelope: &Envelope, addresses: Addresses) {
     assert_eq!(envelope.system_id.as_str(), SYSTEM_ID);
     assert!((1..=MAX_HELLO).contains(&envelope.hello.len()));
-    assert!(envelope.hello.bytes().all(|octet| octet.is_ascii_graphic()));
+    assert!(envelope.hello.bytes().all(|byte| byte.is_ascii_graphic()));
     check_path(&envelope.reverse_path.to_string());
     let mailbox = ReversePath::mailbox(&envelope.reverse_path);
     assert!(mailbox.is_none_or(|mailbox| addresses.allow(mailbox)));
@@ -572,24 +572,24 @@ fn check_envelope(envelope: &Envelope, addresses: Addresses) {
 
 fn check_path(path: &str) {
     assert!((2..=MAX_PATH).contains(&path.len()), "{path}");
-    assert!(path.bytes().all(|octet| matches!(octet, 32..=126)));
+    assert!(path.bytes().all(|byte| matches!(byte, 32..=126)));
     assert!(path.starts_with('<') && path.ends_with('>'), "{path}");
 }
 
 // ---------------------------------------------------------------- the judge
 
-/// Where a mail is over, counted from the octet behind the CRLF of DATA.
+/// Where a mail is over, counted from the byte behind the CRLF of DATA.
 #[derive(Debug, PartialEq, Eq)]
 enum Over {
     No,
     /// By CRLF "." CRLF.
     Ended {
-        octets: usize,
+        bytes: usize,
         content: Vec<u8>,
     },
     /// It held a CR or an LF alone, and here it is told so.
     Condemned {
-        octets: usize,
+        bytes: usize,
     },
 }
 
@@ -605,8 +605,8 @@ fn judge(wire: &[u8], max_message_size: usize) -> Over {
         }
         at += length + 2;
         if line == b"." {
-            let octets = at;
-            return Over::Ended { octets, content };
+            let bytes = at;
+            return Over::Ended { bytes, content };
         }
         content.extend_from_slice(line.strip_prefix(b".").unwrap_or(line));
         content.extend_from_slice(b"\r\n");
@@ -618,21 +618,21 @@ fn judge(wire: &[u8], max_message_size: usize) -> Over {
 }
 
 /// The same for a mail with a CR or an LF alone at `bare`: behind the first line
-/// that is a dot, whatever ends it, or behind as many octets as a mail may have.
+/// that is a dot, whatever ends it, or behind as many bytes as a mail may have.
 fn condemned(wire: &[u8], bare: usize, max_message_size: usize) -> Over {
-    let ends_line = |octet: &u8| matches!(octet, b'\r' | b'\n');
+    let ends_line = |byte: &u8| matches!(byte, b'\r' | b'\n');
     let dot = (bare..wire.len())
         .filter(|&at| ends_line(&wire[at]))
         .find(|&at| {
             let line = wire[..at].rsplit(ends_line).next();
             line == Some(b".")
         });
-    // A CR was content before the octet behind it told that it stands alone.
+    // A CR was content before the byte behind it told that it stands alone.
     let counted_from = bare + usize::from(wire[bare] == b'\r');
     let limit = counted_from + max_message_size;
-    let octets = dot.map_or(limit, |dot| limit.min(dot + 1));
-    if octets <= wire.len() {
-        Over::Condemned { octets }
+    let bytes = dot.map_or(limit, |dot| limit.min(dot + 1));
+    if bytes <= wire.len() {
+        Over::Condemned { bytes }
     } else {
         Over::No
     }

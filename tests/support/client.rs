@@ -1,4 +1,4 @@
-//! A client that speaks as the test says, octet by octet if need be.
+//! A client that speaks as the test says, byte by byte if need be.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -22,8 +22,8 @@ pub struct Client {
 }
 
 trait ReadWrite: Read + Write + Send {
-    /// Sends octets and close_notify in one piece, where there is TLS.
-    fn send_and_close_notify(&mut self, _octets: &[u8]) -> io::Result<()> {
+    /// Sends bytes and close_notify in one piece, where there is TLS.
+    fn send_and_close_notify(&mut self, _bytes: &[u8]) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
@@ -31,8 +31,8 @@ trait ReadWrite: Read + Write + Send {
 impl ReadWrite for TcpStream {}
 
 impl ReadWrite for StreamOwned<ClientConnection, TcpStream> {
-    fn send_and_close_notify(&mut self, octets: &[u8]) -> io::Result<()> {
-        self.conn.writer().write_all(octets)?;
+    fn send_and_close_notify(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.conn.writer().write_all(bytes)?;
         self.conn.send_close_notify();
         while self.conn.wants_write() {
             self.conn.write_tls(&mut self.sock)?;
@@ -130,24 +130,24 @@ impl Client {
         }
     }
 
-    /// Sends octets as they are.
-    pub fn send(&mut self, octets: &[u8]) {
-        if let Err(error) = self.try_send(octets) {
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: &[u8]) {
+        if let Err(error) = self.try_send(bytes) {
             self.fail(&format!("cannot send: {error}"));
         }
     }
 
-    /// Sends octets to a server that may have gone.
-    pub fn try_send(&mut self, octets: &[u8]) -> io::Result<()> {
-        self.transcript.push_str(&format!("C: {}\n", show(octets)));
-        self.stream.write_all(octets)?;
+    /// Sends bytes to a server that may have gone.
+    pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.transcript.push_str(&format!("C: {}\n", show(bytes)));
+        self.stream.write_all(bytes)?;
         self.stream.flush()
     }
 
-    /// Sends octets and close_notify in one piece.
-    pub fn send_and_close_notify(&mut self, octets: &[u8]) {
-        self.transcript.push_str(&format!("C: {}\n", show(octets)));
-        self.stream.send_and_close_notify(octets).unwrap();
+    /// Sends bytes and close_notify in one piece.
+    pub fn send_and_close_notify(&mut self, bytes: &[u8]) {
+        self.transcript.push_str(&format!("C: {}\n", show(bytes)));
+        self.stream.send_and_close_notify(bytes).unwrap();
     }
 
     /// Reads one reply, of all its lines, without the last CRLF.
@@ -174,7 +174,7 @@ impl Client {
         reply
     }
 
-    /// Reads one reply that must be this, octet by octet.
+    /// Reads one reply that must be this, byte by byte.
     pub fn expect_exactly(&mut self, expected: &str) {
         let reply = self.reply();
         if reply != expected {
@@ -201,14 +201,14 @@ impl Client {
 
     /// Reads until the server closes, which it must; gives what came before.
     pub fn read_to_end(&mut self) -> Vec<u8> {
-        let mut octets = [0; 4096];
+        let mut bytes = [0; 4096];
         loop {
-            match self.stream.read(&mut octets) {
+            match self.stream.read(&mut bytes) {
                 Ok(0) => return std::mem::take(&mut self.unread),
                 Ok(count) => {
                     self.transcript
-                        .push_str(&format!("S: {}\n", show(&octets[..count])));
-                    self.unread.extend_from_slice(&octets[..count]);
+                        .push_str(&format!("S: {}\n", show(&bytes[..count])));
+                    self.unread.extend_from_slice(&bytes[..count]);
                 }
                 Err(error) => self.fail(&format!("the server does not close: {error}")),
             }
@@ -242,10 +242,10 @@ impl Client {
                 self.transcript.push_str(&format!("S: {line}\n"));
                 return Some(line);
             }
-            let mut octets = [0; 4096];
-            match self.stream.read(&mut octets) {
+            let mut bytes = [0; 4096];
+            match self.stream.read(&mut bytes) {
                 Ok(0) => return None,
-                Ok(count) => self.unread.extend_from_slice(&octets[..count]),
+                Ok(count) => self.unread.extend_from_slice(&bytes[..count]),
                 Err(error) => self.fail(&format!("no line from the server: {error}")),
             }
         }
@@ -278,12 +278,12 @@ pub fn id(reply: &str) -> String {
 pub fn wire(content: &[u8]) -> Vec<u8> {
     let mut wire = Vec::with_capacity(content.len() + 16);
     let mut start = true;
-    for &octet in content {
-        if start && octet == b'.' {
+    for &byte in content {
+        if start && byte == b'.' {
             wire.push(b'.');
         }
-        start = octet == b'\n';
-        wire.push(octet);
+        start = byte == b'\n';
+        wire.push(byte);
     }
     if !wire.is_empty() && !wire.ends_with(b"\r\n") {
         wire.extend_from_slice(b"\r\n");
@@ -292,13 +292,13 @@ pub fn wire(content: &[u8]) -> Vec<u8> {
     wire
 }
 
-fn show(octets: &[u8]) -> String {
-    let shown = &octets[..octets.len().min(200)];
-    let rest = octets.len() - shown.len();
+fn show(bytes: &[u8]) -> String {
+    let shown = &bytes[..bytes.len().min(200)];
+    let rest = bytes.len() - shown.len();
     let text = shown.escape_ascii();
     if rest == 0 {
         format!("{text}")
     } else {
-        format!("{text}… and {rest} octets")
+        format!("{text}… and {rest} bytes")
     }
 }

@@ -34,7 +34,7 @@ pub struct Turn {
 /// What one line of a dialogue says.
 #[derive(Clone)]
 pub enum What {
-    /// The client sends these octets.
+    /// The client sends these bytes.
     Send(Vec<u8>),
     /// The server says this line.
     Expect(Expected),
@@ -58,7 +58,7 @@ pub enum Expected {
 pub struct Spooled {
     /// The reverse-path, then the forward-paths, in brackets.
     pub paths: Vec<String>,
-    /// The client's octets.
+    /// The client's bytes.
     pub content: Vec<u8>,
 }
 
@@ -163,9 +163,9 @@ impl Dialog {
             return Err("nothing comes behind the server's close".into());
         }
         let what = if let Some(text) = after(line, "C:") {
-            let mut octets = unescape(text)?;
-            octets.extend_from_slice(b"\r\n");
-            What::Send(octets)
+            let mut bytes = unescape(text)?;
+            bytes.extend_from_slice(b"\r\n");
+            What::Send(bytes)
         } else if let Some(text) = after(line, "R:") {
             What::Send(unescape(text)?)
         } else if line == "S: close" {
@@ -181,13 +181,13 @@ impl Dialog {
 
     /// All that the client sends.
     pub fn sent(&self) -> Vec<u8> {
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         for turn in &self.turns {
             if let What::Send(sent) = &turn.what {
-                octets.extend_from_slice(sent);
+                bytes.extend_from_slice(sent);
             }
         }
-        octets
+        bytes
     }
 
     /// Whether the server hangs up in the end.
@@ -290,44 +290,44 @@ fn unescape(text: &str) -> Result<Vec<u8>, String> {
 
 /// Unescapes up to `end`, which is taken, or to the end of the text.
 fn unescape_until(rest: &mut &str, end: Option<char>) -> Result<Vec<u8>, String> {
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     while let Some(next) = take(rest) {
         if Some(next) == end {
-            return Ok(octets);
+            return Ok(bytes);
         }
         if next != '\\' {
-            octets.extend_from_slice(next.encode_utf8(&mut [0; 4]).as_bytes());
+            bytes.extend_from_slice(next.encode_utf8(&mut [0; 4]).as_bytes());
             continue;
         }
         match take(rest) {
-            Some('r') => octets.push(b'\r'),
-            Some('n') => octets.push(b'\n'),
-            Some('t') => octets.push(b'\t'),
-            Some('s') => octets.push(b' '),
-            Some('0') => octets.push(0),
-            Some('\\') => octets.push(b'\\'),
+            Some('r') => bytes.push(b'\r'),
+            Some('n') => bytes.push(b'\n'),
+            Some('t') => bytes.push(b'\t'),
+            Some('s') => bytes.push(b' '),
+            Some('0') => bytes.push(0),
+            Some('\\') => bytes.push(b'\\'),
             Some('x') => {
                 let (digits, behind) = rest.split_at_checked(2).ok_or("\\x needs two digits")?;
                 *rest = behind;
-                octets.push(u8::from_str_radix(digits, 16).map_err(|error| error.to_string())?);
+                bytes.push(u8::from_str_radix(digits, 16).map_err(|error| error.to_string())?);
             }
             Some('b') => {
                 open(rest)?;
                 let inner = unescape_until(rest, Some('}'))?;
-                octets.extend_from_slice(STANDARD.encode(inner).as_bytes());
+                bytes.extend_from_slice(STANDARD.encode(inner).as_bytes());
             }
             Some('*') => {
                 let at = rest.find('{').ok_or("\\* needs a brace")?;
                 let times: usize = rest[..at].parse().map_err(|_| "\\* needs a number")?;
                 *rest = &rest[at..];
                 open(rest)?;
-                octets.extend(unescape_until(rest, Some('}'))?.repeat(times));
+                bytes.extend(unescape_until(rest, Some('}'))?.repeat(times));
             }
             other => return Err(format!("no escape: {other:?}")),
         }
     }
     match end {
-        None => Ok(octets),
+        None => Ok(bytes),
         Some(_) => Err("a brace is not closed".into()),
     }
 }

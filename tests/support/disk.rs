@@ -177,8 +177,8 @@ impl FaultyDisk {
     }
 
     /// Says how much is free.
-    pub fn set_free(&self, octets: u64) {
-        self.lock().free = Some(octets);
+    pub fn set_free(&self, bytes: u64) {
+        self.lock().free = Some(bytes);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -306,9 +306,9 @@ impl Disk for FaultyDisk {
 
 impl Write for DraftHandle {
     /// Takes a part only, as write(2) may.
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let file = self.file;
-        let some = &octets[..octets.len().div_ceil(2)];
+        let some = &bytes[..bytes.len().div_ceil(2)];
         self.disk.call(format!("write {}", some.len()), |state| {
             state.files[file].written.extend_from_slice(some);
             Ok(some.len())

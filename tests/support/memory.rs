@@ -1,4 +1,4 @@
-//! The session without a network: octets in, replies and mails out. It plays
+//! The session without a network: bytes in, replies and mails out. It plays
 //! the accounts and the spool, and holds the session to its own rules: content
 //! only into a draft, one outcome for each draft, nothing behind a hang-up.
 
@@ -9,7 +9,7 @@ use mm4d::smtp::{Credentials, Envelope, Policy, Session, Step, SystemId};
 
 use super::{KEY, KEY_2, SYSTEM_ID, SYSTEM_ID_2};
 
-/// Octets that the spool in memory has free, as far as `--min-free` goes.
+/// Bytes that the spool in memory has free, as far as `--min-free` goes.
 const FREE: u64 = 1 << 50;
 
 /// One client's session, and all that has come of it.
@@ -34,7 +34,7 @@ pub struct Mail {
     pub id: String,
     /// Who sent it, and to whom.
     pub envelope: Envelope,
-    /// The client's octets.
+    /// The client's bytes.
     pub content: Vec<u8>,
 }
 
@@ -94,9 +94,9 @@ impl Memory {
         }
     }
 
-    /// Octets arrive in one piece. Behind a hang-up they are drained.
-    pub fn receive(&mut self, octets: &[u8]) {
-        let mut input = octets;
+    /// Bytes arrive in one piece. Behind a hang-up they are drained.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        let mut input = bytes;
         while !self.closed {
             let Some(step) = self.session.receive(&mut input) else {
                 break;
@@ -105,14 +105,14 @@ impl Memory {
         }
         assert!(
             self.closed || input.is_empty(),
-            "octets are left over without a step: {:?}",
+            "bytes are left over without a step: {:?}",
             input.escape_ascii().to_string()
         );
     }
 
-    /// Octets arrive in pieces of `size`.
-    pub fn receive_by(&mut self, octets: &[u8], size: usize) {
-        for chunk in octets.chunks(size) {
+    /// Bytes arrive in pieces of `size`.
+    pub fn receive_by(&mut self, bytes: &[u8], size: usize) {
+        for chunk in bytes.chunks(size) {
             self.receive(chunk);
         }
     }
@@ -210,7 +210,7 @@ fn verify(credentials: &Credentials) -> Option<SystemId> {
 /// Whether `text` is an id of the server `test.example` (contract, section 4):
 /// `YYYYMMDDTHHMMSS.uuuuuuZ-P-N@NAME`.
 pub fn is_id(text: &str) -> bool {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit());
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let Some(rest) = text.strip_suffix("@test.example") else {
         return false;
     };
@@ -219,11 +219,11 @@ pub fn is_id(text: &str) -> bool {
         return false;
     };
     let time_is_right = time.len() == "YYYYMMDDTHHMMSS.uuuuuuZ".len()
-        && time.bytes().enumerate().all(|(at, octet)| match at {
-            8 => octet == b'T',
-            15 => octet == b'.',
-            22 => octet == b'Z',
-            _ => octet.is_ascii_digit(),
+        && time.bytes().enumerate().all(|(at, byte)| match at {
+            8 => byte == b'T',
+            15 => byte == b'.',
+            22 => byte == b'Z',
+            _ => byte.is_ascii_digit(),
         });
     time_is_right && digits(process) && digits(count) && count.len() >= 6
 }

@@ -277,7 +277,7 @@ impl Server {
         self.child.as_ref().unwrap().id()
     }
 
-    /// Its private memory now, in octets.
+    /// Its private memory now, in bytes.
     pub fn private_memory(&self) -> u64 {
         let path = format!("/proc/{}/smaps_rollup", self.pid());
         fs::read_to_string(path)
@@ -341,7 +341,7 @@ impl Server {
         fs::read(self.spool.join("new").join(format!("{id}.eml"))).unwrap()
     }
 
-    /// The client's octets in the file of a mail: what is behind the trace.
+    /// The client's bytes in the file of a mail: what is behind the trace.
     pub fn content(&self, id: &str) -> Vec<u8> {
         content(&self.mail(id))
     }

@@ -55,10 +55,10 @@ pub const VARIANTS: [&[u8]; 41] = [
     b"\xe2\x80\xa8.\xe2\x80\xa8",
 ];
 
-/// What must become of the octets behind a 354.
+/// What must become of the bytes behind a 354.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// A mail of this content; so many octets belong to it.
+    /// A mail of this content; so many bytes belong to it.
     Mail(Vec<u8>, usize),
     /// A CR or an LF alone stands in it: 554 and the close.
     Condemned,
@@ -66,10 +66,10 @@ pub enum Fate {
     Unfinished,
 }
 
-/// Judges octet by octet, knowing nothing of how the server does it.
-pub fn fate(octets: &[u8]) -> Fate {
+/// Judges byte by byte, knowing nothing of how the server does it.
+pub fn fate(bytes: &[u8]) -> Fate {
     // Behind the CRLF of DATA, which counts (RFC 5321 4.1.1.4).
-    let whole = [b"\r\n", octets].concat();
+    let whole = [b"\r\n", bytes].concat();
     for at in 2..whole.len() {
         let lone_lf = whole[at] == b'\n' && whole[at - 1] != b'\r';
         let lone_cr = whole[at - 1] == b'\r' && whole[at] != b'\n';
@@ -86,7 +86,7 @@ pub fn fate(octets: &[u8]) -> Fate {
 
 /// RFC 5321 4.5.2, on whole lines.
 fn unstuff(content: &[u8]) -> Vec<u8> {
-    let lines = content.split_inclusive(|&octet| octet == b'\n');
+    let lines = content.split_inclusive(|&byte| byte == b'\n');
     lines
         .flat_map(|line| line.strip_prefix(b".").unwrap_or(line))
         .copied()

@@ -1,4 +1,4 @@
-//! A client's octets against the session; `driver::session` says what must hold.
+//! A client's bytes against the session; `driver::session` says what must hold.
 
 #![no_main]
 
