@@ -4,6 +4,7 @@
 //! lines are ignored. A file has at most 64 KiB. An error names file and line,
 //! and every error is reported, not only the first.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -44,8 +45,8 @@ pub(super) fn read(
             file: path.to_owned(),
             number: index + 1,
         };
-        if let Err(text) = read_line(line, &origin, &declared, &mut values) {
-            errors.push(origin.error(&text));
+        if let Err(error) = read_line(line, &origin, &declared, &mut values) {
+            errors.push(origin.error(&error.to_string()));
         }
     }
     (values, errors)
@@ -63,34 +64,62 @@ fn load(path: &str) -> io::Result<String> {
     Ok(text)
 }
 
-/// Adds what one line says to `values`, or says what is wrong with it.
-fn read_line(
-    line: &str,
+/// What is wrong with a line.
+enum LineError<'a> {
+    Unknown { name: &'a str, dashes: bool },
+    CommandLineOnly(&'a str),
+    NoValue(&'a str),
+    Value(&'a str),
+    Twice(&'a str),
+}
+
+impl fmt::Display for LineError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LineError::Unknown { name, dashes } => {
+                let hint = if *dashes {
+                    ": write it without dashes"
+                } else {
+                    ""
+                };
+                write!(f, "unknown option '{name}'{hint}")
+            }
+            LineError::CommandLineOnly(name) => {
+                write!(f, "option '{name}' belongs on the command line")
+            }
+            LineError::NoValue(name) => write!(f, "option '{name}' needs a value"),
+            LineError::Value(name) => write!(f, "option '{name}' takes no value"),
+            LineError::Twice(name) => write!(f, "option '{name}' is given twice"),
+        }
+    }
+}
+
+/// Adds what one line says to `values`.
+fn read_line<'a>(
+    line: &'a str,
     origin: &Origin,
     declared: impl Fn(&str) -> Option<Name>,
     values: &mut Values,
-) -> Result<(), String> {
+) -> Result<(), LineError<'a>> {
     let (name, value) = match line.split_once(|character: char| character.is_whitespace()) {
         Some((name, value)) => (name, Some(value.trim_start())),
         None => (line, None),
     };
     let Some(found) = declared(name) else {
-        let hint = match name.strip_prefix("--") {
-            Some(bare) if declared(bare).is_some() => ": write it without dashes",
-            _ => "",
-        };
-        return Err(format!("unknown option '{name}'{hint}"));
+        let bare = name.strip_prefix("--");
+        let dashes = bare.is_some_and(|bare| declared(bare).is_some());
+        return Err(LineError::Unknown { name, dashes });
     };
     if !found.allowed {
-        return Err(format!("option '{name}' belongs on the command line"));
+        return Err(LineError::CommandLineOnly(name));
     }
     match value {
-        Some(_) if !found.has_value => return Err(format!("option '{name}' takes no value")),
-        None if found.has_value => return Err(format!("option '{name}' needs a value")),
+        Some(_) if !found.has_value => return Err(LineError::Value(name)),
+        None if found.has_value => return Err(LineError::NoValue(name)),
         _ => {}
     }
     if !found.repeatable && values.is_given(found.long) {
-        return Err(format!("option '{name}' is given twice"));
+        return Err(LineError::Twice(name));
     }
     values.add(found.long, [value.unwrap_or_default().to_owned()], origin);
     Ok(())
