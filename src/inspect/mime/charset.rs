@@ -56,6 +56,14 @@ pub(crate) fn is_known(name: &str) -> bool {
         || mib_label(&name).is_some()
 }
 
+/// Whether a text in that charset changes between states: each piece of it begins in the
+/// first one, so that pieces must not be joined before they are decoded.
+pub(crate) fn has_states(name: &str) -> bool {
+    let name = label(name);
+    let name = mib_label(&name).unwrap_or(&name);
+    name.starts_with("iso-2022-") || name.starts_with("hz") || name == "utf-7"
+}
+
 /// Whether some of the bytes are no letters in the charset of that name. UTF-8 and
 /// names that say nothing lose nothing: other bytes are read as Windows-1252, but are
 /// then not what the name says.

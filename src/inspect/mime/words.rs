@@ -56,7 +56,8 @@ impl<'a> Word<'a> {
         let label = std::str::from_utf8(inner.get(..length)?).ok()?;
         // RFC 2231 5: a language may follow the charset.
         let charset = label.split('*').next().unwrap_or(label);
-        if !charset::is_known(charset) {
+        let is_known = charset::is_known(charset);
+        if !is_known && !is_token(charset) {
             return None;
         }
         let encoding = inner.get(length + 1)?.to_ascii_uppercase();
@@ -70,6 +71,10 @@ impl<'a> Word<'a> {
             b'B' => transfer::base64(encoded).bytes,
             _ => q_decoded(encoded),
         };
+        // A name that says nothing keeps valid UTF-8, and only that.
+        if !is_known && std::str::from_utf8(&bytes).is_err() {
+            return None;
+        }
         let end = to + 2;
         Some(Word {
             charset,
@@ -77,6 +82,12 @@ impl<'a> Word<'a> {
             end,
         })
     }
+}
+
+/// Whether it could be the name of a charset, or is none (RFC 2047 2).
+fn is_token(name: &str) -> bool {
+    name.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:+".contains(&byte))
 }
 
 /// The places of `?=`, each searched for once however often it is asked for.
@@ -143,9 +154,11 @@ impl<'a> Text<'a> {
     }
 
     fn word(&mut self, charset: &'a str, bytes: &[u8]) {
-        if !self.charset.eq_ignore_ascii_case(charset) {
+        // A word in a charset with states begins in the first of them (RFC 1468).
+        if !self.charset.eq_ignore_ascii_case(charset) || charset::has_states(charset) {
+            let after_word = self.after_word;
             self.flush();
-            self.charset = charset;
+            (self.charset, self.after_word) = (charset, after_word);
         }
         self.bytes.extend_from_slice(bytes);
         self.after_word = true;
@@ -177,6 +190,11 @@ mod tests {
             ("x=?utf-8?Q?a b?=y", "xa by"),
             ("=?utf-8?Q?how=3F?= =?utf-8?Q?who??=", "how?who?"),
             ("=?utf-8?B??=", ""),
+            ("=?no-such-charset?Q?=C3=A9?= =??B?w6k=?=", "éé"),
+            (
+                "=?ISO-2022-JP?B?GyRCJUYlOSVIGyhC?=\t=?ISO-2022-JP?B?GyRCJUYlOSVIGyhC?=",
+                "テストテスト",
+            ),
             ("plain", "plain"),
         ] {
             assert_eq!(decode(value.as_bytes()), wanted, "{value}");
@@ -190,7 +208,8 @@ mod tests {
             "=?utf-8",
             "=?utf-8?Q?no end",
             "=?utf-8?X?a?=",
-            "=?no-such-charset?Q?a?=",
+            "=?no-such-charset?Q?=FF?=",
+            "=?no such?Q?a?=",
             "a =? b ?= c",
             "=?=?=?=",
         ] {
