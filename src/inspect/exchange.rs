@@ -62,7 +62,7 @@ impl<'e> Exchanges<'e> {
     pub fn read(store: &Store, entries: &'e [Entry]) -> Exchanges<'e> {
         let mut exchanges = Exchanges::default();
         for entry in entries {
-            if let Ok(raw) = store.read_header(entry) {
+            if let Ok(raw) = store.peek(entry) {
                 exchanges.note(entry, &Message::read_header(entry, &raw));
             }
         }

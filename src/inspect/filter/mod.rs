@@ -16,6 +16,7 @@ pub use self::words::{
 use super::check::{self, Profile};
 use super::exchange::Exchanges;
 use super::message::Message;
+use super::mime::header;
 use super::output::view;
 use super::store::{Entry, Store};
 use crate::mm4::MessageType;
@@ -163,8 +164,9 @@ impl Filter {
 
     fn matches(&self, store: &Store, entry: &Entry) -> io::Result<bool> {
         if self.needs_header() {
-            let raw = store.read_header(entry)?;
-            if !self.header_matches(&Message::read_header(entry, &raw)) {
+            let raw = store.peek(entry)?;
+            let may_match = !header::is_whole(&raw.bytes) || self.may_match(&raw.bytes);
+            if !may_match || !self.header_matches(&Message::read_header(entry, &raw)) {
                 return Ok(false);
             }
         }
@@ -173,6 +175,44 @@ impl Filter {
         }
         let raw = store.read(entry)?;
         Ok(self.body_matches(&Message::read(entry, &raw)))
+    }
+
+    /// Whether the letters of every filter are in the header block at all, which most
+    /// messages of a big spool fail: their fields need not be read then. Encoded words
+    /// can hold any letters.
+    fn may_match(&self, block: &[u8]) -> bool {
+        if memchr::memmem::find(block, b"=?").is_some() {
+            return true;
+        }
+        let block = block.to_ascii_lowercase();
+        let has = |text: Option<&str>| {
+            text.is_none_or(|text| memchr::memmem::find(&block, text.as_bytes()).is_some())
+        };
+        let account = self
+            .account
+            .as_ref()
+            .map(|account| account.to_ascii_lowercase());
+        let words = [
+            &self.subject,
+            &self.transaction,
+            &self.message_id,
+            &self.status,
+        ];
+        let addresses = [&self.from, &self.to];
+        let types = self.types.as_ref().is_none_or(|types| {
+            let mut names = types.iter().map(|kind| kind.name().to_ascii_lowercase());
+            names.any(|name| has(Some(&name)))
+        });
+        types
+            && has(account.as_deref())
+            && words
+                .into_iter()
+                .flatten()
+                .all(|needle| has(needle.as_written()))
+            && addresses
+                .into_iter()
+                .flatten()
+                .all(|pattern| has(pattern.as_written()))
     }
 
     fn header_matches(&self, message: &Message<'_>) -> bool {

@@ -20,6 +20,12 @@ impl Needle {
     pub fn is_in(&self, text: &str) -> bool {
         text.to_lowercase().contains(&self.0)
     }
+
+    /// The letters as they are in a field that has them, in lower case; `None` where
+    /// they could be written otherwise: with a fold in a blank, or in another charset.
+    pub(super) fn as_written(&self) -> Option<&str> {
+        is_plain(&self.0).then_some(self.0.as_str())
+    }
 }
 
 /// An address or a piece of one; a number with or without its `+` and its `/TYPE=`.
@@ -32,10 +38,21 @@ impl AddressPattern {
         AddressPattern(without_type(text))
     }
 
+    /// Letters that are in every field that has the address, in lower case: what is
+    /// before the `@`, since `/TYPE=` may follow it.
+    pub(super) fn as_written(&self) -> Option<&str> {
+        let local = self.0.split('@').next()?;
+        is_plain(local).then_some(local)
+    }
+
     /// Whether it is in that address.
     pub fn is_in(&self, address: &Address) -> bool {
         without_type(&address.to_string()).contains(&self.0)
     }
+}
+
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// An address in lower case without brackets, `+` and `/TYPE=`.

@@ -178,24 +178,26 @@ impl Store {
         if let Kind::Input(..) = self.kind {
             return self.read(entry);
         }
-        self.read_some(entry, |file| {
-            let mut bytes = vec![0; FIRST_READ as usize];
-            let mut length = 0;
-            loop {
-                let read = match file.read(bytes.get_mut(length..).unwrap_or_default()) {
-                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                    read => read?,
-                };
-                length += read;
-                let begin = bytes.get(..length).unwrap_or_default();
-                if read == 0 || length > header::MAX_BYTES || header::is_whole(begin) {
-                    bytes.truncate(length);
-                    return Ok(bytes);
-                }
-                if length == bytes.len() {
-                    bytes.resize(2 * length, 0);
-                }
-            }
+        self.read_some(entry, read_header_block)
+    }
+
+    /// The same for a look at many messages: the size and the permissions of the file,
+    /// which cost as much as reading it, are not asked for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::read`].
+    pub fn peek(&self, entry: &Entry) -> io::Result<RawMessage> {
+        if let Kind::Input(..) = self.kind {
+            return self.read(entry);
+        }
+        let (path, mut file) = self.open_with(entry, open_without_waiting)?;
+        let bytes = read_header_block(&mut file)?;
+        Ok(RawMessage {
+            path,
+            file_size: bytes.len() as u64,
+            bytes,
+            mode: 0,
         })
     }
 
@@ -221,11 +223,20 @@ impl Store {
     ///
     /// As [`Store::read`].
     pub fn open_file(&self, entry: &Entry) -> io::Result<(PathBuf, File)> {
+        self.open_with(entry, open_regular)
+    }
+
+    /// Opens the message where it is now, by `open`, and counts it.
+    fn open_with<F>(
+        &self,
+        entry: &Entry,
+        open: impl Fn(&Path) -> io::Result<F>,
+    ) -> io::Result<(PathBuf, F)> {
         self.opened.set(self.opened.get() + 1);
-        match open_regular(&entry.path) {
+        match open(&entry.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let moved = self.moved(entry).ok_or(error)?;
-                open_regular(&moved).map(|file| (moved, file))
+                open(&moved).map(|file| (moved, file))
             }
             file => file.map(|file| (entry.path.clone(), file)),
         }
@@ -272,16 +283,41 @@ impl Store {
     }
 }
 
-/// Opens a file for reading if it is a regular one. Opening a pipe would wait
-/// for its writer, and opening a device may do anything.
+/// Reads a header block, and a few bytes more.
+fn read_header_block(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; FIRST_READ as usize];
+    let mut length = 0;
+    loop {
+        let read = match file.read(bytes.get_mut(length..).unwrap_or_default()) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        length += read;
+        let begin = bytes.get(..length).unwrap_or_default();
+        if read == 0 || length > header::MAX_BYTES || header::is_whole(begin) {
+            bytes.truncate(length);
+            return Ok(bytes);
+        }
+        if length == bytes.len() {
+            bytes.resize(2 * length, 0);
+        }
+    }
+}
+
+/// Opens a file for reading if it is a regular one. Opening a device may do anything.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let file = open_without_waiting(path)?;
     match file.metadata()? {
         meta if meta.is_file() => Ok(file),
         meta if meta.is_dir() => Err(io::Error::other("it is a directory")),
         _ => Err(io::Error::other("it is not a regular file")),
     }
+}
+
+/// Opens a file for reading. Opening a pipe would wait for its writer.
+fn open_without_waiting(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }
 
 #[cfg(test)]
