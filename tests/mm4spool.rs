@@ -464,6 +464,7 @@ fn every_filter_selects_what_it_says_in_every_command() {
     for (filter, wanted) in [
         (&["--account", "north"][..], &["221700", "221700"][..]),
         (&["--type", "RES"], &["221700", "222100"]),
+        (&["--type", "delivery_report"], &["221900"]),
         (&["--from", "972500000001"], &all[..]),
         (&["--from", "+15550000001/TYPE=PLMN"], &["222000"]),
         (&["--to", "A@EXAMPLE.com"], &["222000"]),
@@ -520,6 +521,15 @@ fn every_filter_selects_what_it_says_in_every_command() {
             assert_eq!(waited, wanted, "{filter:?}");
         }
     }
+    let mut local = command(&[
+        "list",
+        "--json",
+        "--since",
+        "2022-01-26 00:20 local",
+        place.path(),
+    ]);
+    let local = local.env("TZ", "XXX-2").output().unwrap();
+    assert_eq!(objects(&stdout(&local)).len(), 2);
     let to = place.dir.path().join("pictures");
     let written = said(&[
         "extract",
