@@ -1,0 +1,158 @@
+use super::*;
+use crate::inspect::message::tests::given;
+use proptest::prelude::*;
+
+const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==";
+
+fn page(mail: &[u8]) -> String {
+    let (entry, raw) = given(mail);
+    card(&Message::read(&entry, &raw), &Duplicates::default()).into_string()
+}
+
+fn with_part(header: &str, body: &str) -> String {
+    page(format!("{header}\r\n\r\n{body}\r\n").as_bytes())
+}
+
+#[test]
+fn a_picture_is_inline_data() {
+    let page = with_part(
+        "Content-Type: image/png\r\nContent-Transfer-Encoding: base64",
+        PNG,
+    );
+    assert!(
+        page.contains(&format!("<img src=\"data:image/png;base64,{PNG}\"")),
+        "{page}"
+    );
+    let page = with_part(
+        "Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64",
+        PNG,
+    );
+    assert!(page.contains("<img src=\"data:image/png"), "{page}");
+}
+
+#[test]
+fn what_is_active_is_never_more_than_text() {
+    let svg = "<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>";
+    for header in [
+        "Content-Type: image/svg+xml; name=x.svg",
+        "Content-Type: image/png; name=x.png",
+        "Content-Type: text/html",
+        "Content-Type: application/xhtml+xml",
+        "Content-Type: \"><script>alert(1)</script>",
+    ] {
+        let page = with_part(header, svg);
+        assert!(!page.contains("<script"), "{page}");
+        assert!(!page.contains("<svg"), "{page}");
+        assert!(!page.contains("data:"), "{page}");
+    }
+}
+
+#[test]
+fn slides_are_in_order_and_what_is_missing_is_said() {
+    let mail = format!(
+        "Content-Type: multipart/related; boundary=x\r\n\r\n--x\r\nContent-Type: application/smil\r\n\r\n\
+         <par dur='3s'><text src='two.txt'/></par><par><img src='one.png'/><img src='no.png'/></par>\
+         \r\n--x\r\nContent-Type: image/png; name=one.png\r\nContent-Transfer-Encoding: base64\r\n\r\n{PNG}\
+         \r\n--x\r\nContent-Type: text/plain; name=two.txt\r\n\r\nsecond & first\r\n--x\r\n\
+         Content-Type: audio/amr; name=voice.amr\r\n\r\nx\r\n--x--\r\n"
+    );
+    let page = page(mail.as_bytes());
+    let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}: {page}"));
+    assert!(at("Slide 1 of 2") < at("second &amp; first"));
+    assert!(at("second &amp; first") < at("Slide 2 of 2"));
+    assert!(at("Slide 2 of 2") < at("<img src"));
+    assert!(at("<img src") < at("no.png names no part"));
+    assert!(at("On no slide") < at("voice.amr"));
+    assert!(at("smil-unresolved") > 0);
+}
+
+#[test]
+fn marks_of_direction_and_joined_emoji_are_kept() {
+    let text =
+        "\u{200f}\u{5e9}\u{202e}a\u{202c} \u{1f468}\u{200d}\u{1f469} \u{1f3f4}\u{e0067}\u{e007f}";
+    let page = page(format!("Subject: {text}\r\n\r\n{text}\x1b\r\n").as_bytes());
+    assert_eq!(page.matches(text).count(), 3, "{page}");
+    assert!(!page.contains('\x1b'));
+    assert!(STYLE.contains("unicode-bidi: isolate"));
+}
+
+#[test]
+fn html_is_shown_as_text_and_its_source_on_demand() {
+    let page = with_part("Content-Type: text/html", "<p>one &amp; two</p>");
+    assert!(
+        page.contains("<p class=\"text\" dir=\"auto\">one &amp; two</p>"),
+        "{page}"
+    );
+    assert!(
+        page.contains("&lt;p&gt;one &amp;amp; two&lt;/p&gt;"),
+        "{page}"
+    );
+}
+
+#[test]
+fn a_report_shows_its_status() {
+    let page =
+        page(b"X-Mms-Message-Type: MM4_delivery_report.REQ\r\nX-Mms-MM-Status-Code: Retrieved\r\n");
+    assert!(
+        page.contains("<p class=\"status good\"><b>Retrieved</b>the recipient has it</p>"),
+        "{page}"
+    );
+}
+
+#[test]
+fn a_part_on_a_thousand_slides_is_put_in_once() {
+    let slides = "<par><img src='one.png'/></par>".repeat(1000);
+    let page = page(
+        format!(
+            "Content-Type: multipart/related; boundary=x\r\n\r\n--x\r\nContent-Type: application/smil\r\n\r\n\
+             {slides}\r\n--x\r\nContent-Type: image/png; name=one.png\r\n\
+             Content-Transfer-Encoding: base64\r\n\r\n{PNG}\r\n--x--\r\n"
+        )
+        .as_bytes(),
+    );
+    assert_eq!(page.matches("data:image/png").count(), 1);
+}
+
+#[test]
+fn the_policy_holds_the_digest_of_the_style_that_is_there() {
+    let page = Page::default();
+    let head = page.head("<spool>", Timestamp::UNIX_EPOCH).into_string();
+    assert!(
+        head.contains("default-src 'none'; style-src 'sha256-"),
+        "{head}"
+    );
+    assert!(head.contains(&format!("<style>{STYLE}</style>")));
+    assert!(head.contains("<h1>&lt;spool&gt;</h1>"));
+    assert!(!STYLE.contains('<') && !STYLE.contains("url("));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_of_a_mail_become_markup(
+        subject in any::<String>(),
+        name in "[<>\"'&a-z/=! ]{0,40}",
+        body in proptest::collection::vec(any::<u8>(), 0..200),
+        media_type in "(text/html|image/svg\\+xml|<script>|application/smil|text/plain)",
+    ) {
+        let mut mail = format!(
+            "Subject: {subject}\r\nContent-Type: {media_type}; name=\"{name}\"\r\nFrom: {name}\r\n\
+             X-Mms-Message-Type: {name}\r\nX-Mms-Expiry: {name}\r\n\r\n<script>{name}"
+        )
+        .into_bytes();
+        mail.extend_from_slice(&body);
+        let page = page(&mail);
+        // Every tag in the page is one that this module writes.
+        for piece in page.split('<').skip(1) {
+            let name: String = piece
+                .trim_start_matches('/')
+                .chars()
+                .take_while(char::is_ascii_alphanumeric)
+                .collect();
+            prop_assert!(
+                ["article", "header", "p", "b", "h2", "span", "time", "div", "section", "ul", "li",
+                 "details", "summary", "dl", "dt", "dd", "i", "footer"].contains(&name.as_str()),
+                "{}", piece
+            );
+        }
+    }
+}
