@@ -10,6 +10,7 @@ use super::{Command, Failure, Given, Manual, Outcome, Syntax};
 use crate::inspect::exchange::Exchanges;
 use crate::inspect::message::Message;
 use crate::inspect::output::json;
+use crate::inspect::output::picture::Protocol;
 use crate::inspect::output::terminal::{self, Terminal};
 use crate::inspect::output::text::{self, Extras};
 use crate::inspect::store::{Entry, RawMessage, Store};
@@ -39,6 +40,7 @@ fn run(arguments: &[String], out: &mut dyn Write) -> Outcome {
         .optflag("", "json", "print it as a JSON object")
         .optflag("", "raw", "print the file as it is")
         .optflag("", "headers", "print its header block as it is")
+        .optflag("", "no-pictures", "show no pictures on a terminal that can")
         .optflag(
             "",
             "source",
@@ -62,7 +64,7 @@ fn run(arguments: &[String], out: &mut dyn Write) -> Outcome {
     } else if given.has("raw") {
         write_raw(&store, &entry, &raw, &terminal, out)?;
     } else {
-        let extras = extras(&given, &store, &message)?;
+        let extras = extras(&given, &store, &message, &terminal)?;
         text::write(&message, &extras, &terminal, out).map_err(Failure::Output)?;
     }
     Ok(ExitCode::SUCCESS)
@@ -88,9 +90,16 @@ fn message(given: &Given) -> Result<(Store, Entry, RawMessage), Failure> {
 }
 
 /// What the rest of the spool says of the message.
-fn extras(given: &Given, store: &Store, message: &Message<'_>) -> Result<Extras, Failure> {
+fn extras(
+    given: &Given,
+    store: &Store,
+    message: &Message<'_>,
+    terminal: &Terminal,
+) -> Result<Extras, Failure> {
     let mut extras = Extras {
         source: given.has("source"),
+        pictures: Protocol::of_environment()
+            .filter(|_| terminal.is_terminal && !given.has("no-pictures")),
         ..Extras::default()
     };
     if message.kind().is_some() && !store.directories().is_empty() {

@@ -4,6 +4,7 @@
 pub mod files;
 pub mod html;
 pub mod json;
+pub mod picture;
 pub mod row;
 pub mod table;
 pub mod terminal;

@@ -6,6 +6,7 @@
 
 use std::io::{self, Write};
 
+use super::picture::{MAX_PICTURES, Protocol};
 use super::terminal::{self, Terminal, Tone};
 use super::view::{self, Meanings, moment, seconds, sha256};
 use crate::inspect::check::{self, Profile};
@@ -39,6 +40,7 @@ pub fn write(
     page.exchange()?;
     page.parts(message)?;
     page.slides(message)?;
+    page.pictures(message)?;
     page.texts(message)?;
     page.findings(message)
 }
@@ -50,6 +52,8 @@ pub struct Extras {
     pub source: bool,
     /// What became of the message, as the rest of the spool says.
     pub exchange: Vec<Remark>,
+    /// How pictures are shown; `None` for not at all.
+    pub pictures: Option<Protocol>,
 }
 
 struct Page<'p> {
@@ -204,9 +208,24 @@ impl Page<'_> {
         Ok(())
     }
 
+    fn pictures(&mut self, message: &Message<'_>) -> io::Result<()> {
+        let Some(protocol) = self.extras.pictures else {
+            return Ok(());
+        };
+        let pictures = message.leaves().filter(|part| part.kind() == "image");
+        for part in pictures.take(MAX_PICTURES) {
+            let mut picture = Vec::new();
+            if protocol.write(&part.decode().bytes, &mut picture)? {
+                self.heading(&terminal::line(&part_heading(part)))?;
+                self.out.write_all(&picture)?;
+            }
+        }
+        Ok(())
+    }
+
     fn texts(&mut self, message: &Message<'_>) -> io::Result<()> {
         for part in message.leaves().filter(|part| part.is_text()) {
-            self.heading(&terminal::line(&text_heading(part)))?;
+            self.heading(&terminal::line(&part_heading(part)))?;
             let bytes = part.decode().bytes;
             let text = match self.extras.source {
                 true => view::readable_text(part, &bytes),
@@ -235,7 +254,7 @@ impl Page<'_> {
     }
 }
 
-fn text_heading(part: &Part<'_>) -> String {
+fn part_heading(part: &Part<'_>) -> String {
     let mut heading = format!("Part {}, {}", part.number.unwrap_or(0), part.media_type);
     for word in [part.params.get("charset"), part.name.as_ref()]
         .into_iter()
