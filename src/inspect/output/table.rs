@@ -137,7 +137,7 @@ const STEPS: [(usize, usize); 6] = [
     (PARTS, 8),
 ];
 /// The same where that is not enough for one line; a column of no width is left out.
-const TIGHT_STEPS: [(usize, usize); 18] = [
+const TIGHT_STEPS: [(usize, usize); 19] = [
     (SUBJECT, 24),
     (PARTS, 16),
     (SUBJECT, 12),
@@ -147,13 +147,14 @@ const TIGHT_STEPS: [(usize, usize); 18] = [
     (STATUS, 9),
     (SUBJECT, 10),
     (ROUTE, 22),
-    (ACCOUNT, 6),
-    (PARTS, 5),
     (PARTS, 0),
-    (SUBJECT, 0),
-    (ROUTE, 12),
-    (KIND, 8),
     (SIZE, 0),
+    (ACCOUNT, 6),
+    (ROUTE, 15),
+    (KIND, 8),
+    (STATUS, 8),
+    (ROUTE, 12),
+    (SUBJECT, 0),
     (ID, 12),
     (STATUS, 0),
 ];
@@ -346,6 +347,8 @@ fn print_line(
         }
         let cell = match at {
             ACCOUNT if !is_heading => accounts.shown(cell),
+            ROUTE => cut_route(cell, width),
+            KIND => cut_kind(cell, width),
             _ => terminal::cut(cell, width),
         };
         let cell = match at {
@@ -367,6 +370,46 @@ fn print_line(
         text.push_str(&tone.map_or_else(|| cell.clone(), |tone| terminal.paint(tone, &cell)));
     }
     writeln!(out, "{}", text.trim_end())
+}
+
+/// `fwd.REQ`: a REQ and a RES must not be cut to the same letters.
+fn cut_kind(kind: &str, columns: usize) -> String {
+    if terminal::width(kind) <= columns {
+        return kind.to_owned();
+    }
+    let short = kind
+        .replace("forward.", "fwd.")
+        .replace("delivery.", "dlv.");
+    terminal::cut(&short, columns)
+}
+
+/// `…0001 → …0002`: what is different in two numbers is at their ends.
+fn cut_route(route: &str, columns: usize) -> String {
+    const ARROW: &str = " → ";
+    let is_number = |text: &str| {
+        let digits = text.trim_start_matches('+').chars().next();
+        digits.is_some_and(|letter| letter.is_ascii_digit())
+    };
+    let Some((from, to)) = route.split_once(ARROW) else {
+        return terminal::cut(route, columns);
+    };
+    let Some(left) = columns
+        .checked_sub(terminal::width(ARROW))
+        .filter(|left| *left > 3)
+    else {
+        return terminal::cut(route, columns);
+    };
+    if terminal::width(route) <= columns {
+        return route.to_owned();
+    }
+    let half = (left / 2).max(left.saturating_sub(terminal::width(to)));
+    let from = cut_at(from, half, is_number(from));
+    let left = left - terminal::width(&from);
+    let (to, more) = to.split_at(to.find(" (+").unwrap_or(to.len()));
+    // Where there is room for a number beside how many more there are.
+    let more = if left >= more.len() + 6 { more } else { "" };
+    let to = cut_at(to, left - more.len(), is_number(to));
+    format!("{from}{ARROW}{to}{more}")
 }
 
 /// Accounts cut to a width at which they can still be told apart, where that is possible.

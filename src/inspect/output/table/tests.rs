@@ -140,11 +140,34 @@ fn a_table_fits_the_terminal_and_has_one_line_for_each_message_from_80_columns_o
         if columns >= 40 {
             let ids = ["20220126T000001", "7-000001"];
             assert!(ids.iter().any(|id| text.contains(id)), "{columns}: {text}");
-            let route = columns < 60 || text.contains("+97250000");
+            let route = columns < 60 || text.contains("01 → ");
             assert!(route, "{columns}: {text}");
             assert!(text.contains("Deleted"), "{columns}: {text}");
         }
     }
+}
+
+#[test]
+fn a_route_that_is_cut_shows_the_ends_of_its_numbers() {
+    let route = "+972500000001 → +972500000002";
+    assert_eq!(cut_route(route, 29), route);
+    assert_eq!(cut_route(route, 15), "…00001 → …00002");
+    assert_eq!(
+        cut_route("postmaster → +972500000002", 15),
+        "postm… → …00002"
+    );
+    assert_eq!(cut_route(route, 6), "+9725…");
+    let several = "+972500000001 → +972500000002 (+1)";
+    assert_eq!(cut_route(several, 15), "…00001 → …00002");
+    assert_eq!(cut_route(several, 27), "…72500000001 → …000002 (+1)");
+}
+
+#[test]
+fn a_type_that_is_cut_still_says_which_it_is() {
+    let short = |kind| cut_kind(kind, 8);
+    let kinds = ["forward.REQ", "forward.RES", "delivery.REQ", "delivery.RES"].map(short);
+    assert_eq!(kinds, ["fwd.REQ", "fwd.RES", "dlv.REQ", "dlv.RES"]);
+    assert_eq!(cut_kind("forward.REQ", 11), "forward.REQ");
 }
 
 #[test]
