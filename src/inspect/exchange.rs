@@ -4,24 +4,54 @@
 //! A RES has the transaction of its REQ, a report the Message-ID of the message
 //! (TS 23.140, 8.4.1 to 8.4.3). Transactions are unique for one account alone, so two
 //! accounts are joined only where both name the same Message-ID. Header blocks are enough; what cannot
-//! be read belongs to nothing. Nothing fails; the time is linear in the messages.
+//! be read belongs to nothing. Nothing fails; the time is linear in the messages. Limit:
+//! [`MAX_SAME`] requests, and as many responses, of one id: a sender that repeats one
+//! message without end costs no more than that.
 
 use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
+use memchr::memmem::Finder;
 
 use super::message::Message;
 use super::store::{Entry, Store};
 use crate::mm4::status::Outcome;
 use crate::mm4::{Address, MessageType};
 
+/// Messages of one transaction, or of one Message-ID, that are joined: the first of the
+/// requests and of the responses.
+pub const MAX_SAME: usize = 500;
+
 /// The messages of a spool, and how they belong together.
 #[derive(Debug, Default)]
 pub struct Exchanges<'e> {
     notes: Vec<Note<'e>>,
     by_id: HashMap<&'e str, usize>,
-    by_transaction: HashMap<String, Vec<usize>>,
-    by_message_id: HashMap<String, Vec<usize>>,
+    by_transaction: HashMap<String, Same>,
+    by_message_id: HashMap<String, Same>,
+}
+
+/// The messages of one id, in their order: requests, and responses.
+#[derive(Debug, Default)]
+struct Same {
+    requests: Vec<usize>,
+    responses: Vec<usize>,
+}
+
+impl Same {
+    fn add(&mut self, at: usize, is_request: bool) {
+        let list = match is_request {
+            true => &mut self.requests,
+            false => &mut self.responses,
+        };
+        if list.len() < MAX_SAME {
+            list.push(at);
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = usize> {
+        self.requests.iter().chain(&self.responses).copied()
+    }
 }
 
 /// What is kept of one of the six messages.
@@ -69,6 +99,24 @@ impl<'e> Exchanges<'e> {
         exchanges
     }
 
+    /// Reads the header blocks of the messages that can answer one, be answered by it, or
+    /// report on it: those that have one of its ids, and the message itself.
+    pub fn read_about(store: &Store, entries: &'e [Entry], message: &Message<'_>) -> Exchanges<'e> {
+        let names = ["X-Mms-Transaction-ID", "X-Mms-Message-ID"];
+        let ids = names.map(|name| message.unquoted(name));
+        let finders: Vec<Finder<'_>> = ids.iter().flatten().map(Finder::new).collect();
+        let encoded = Finder::new("=?");
+        let mut exchanges = Exchanges::default();
+        for entry in entries {
+            let Ok(raw) = store.peek(entry) else { continue };
+            let mut finders = finders.iter().chain([&encoded]);
+            if finders.any(|finder| finder.find(&raw.bytes).is_some()) {
+                exchanges.note(entry, &Message::read_header(entry, &raw));
+            }
+        }
+        exchanges
+    }
+
     /// Notes a message, of which the header block is enough.
     pub fn note(&mut self, entry: &'e Entry, message: &Message<'_>) {
         let Some(kind) = message.kind() else { return };
@@ -89,7 +137,8 @@ impl<'e> Exchanges<'e> {
         ];
         for (key, index) in keys {
             if let Some(key) = key {
-                index.entry(key.clone()).or_default().push(at);
+                let same = index.entry(key.clone()).or_default();
+                same.add(at, kind.is_request());
             }
         }
         self.by_id.insert(&entry.id, at);
@@ -203,35 +252,46 @@ impl<'e> Exchanges<'e> {
 
     fn answers(&self, note: &Note<'e>) -> impl Iterator<Item = &Note<'e>> {
         let wanted = note.kind.response();
-        let others = self
-            .of_transaction(note)
-            .filter_map(|at| self.notes.get(at));
-        others.filter(move |other| Some(other.kind) == wanted)
+        let others = self.same_transaction(note).map(|same| &same.responses);
+        let others = others
+            .into_iter()
+            .flatten()
+            .filter_map(|at| self.notes.get(*at));
+        let note = (note.account.clone(), note.message_id.clone());
+        others.filter(move |other| Some(other.kind) == wanted && other.is_joined_to(&note))
+    }
+
+    fn same_transaction(&self, note: &Note<'e>) -> Option<&Same> {
+        self.by_transaction.get(note.transaction.as_ref()?)
     }
 
     /// Those of the same transaction: of one account, or of one Message-ID.
     fn of_transaction(&self, note: &Note<'e>) -> impl Iterator<Item = usize> {
-        let same = note.transaction.as_ref();
-        let same = same.and_then(|transaction| self.by_transaction.get(transaction));
-        let (account, message_id) = (note.account.clone(), note.message_id.clone());
-        same.into_iter().flatten().copied().filter(move |at| {
-            self.notes
-                .get(*at)
-                .is_some_and(|other| match (&message_id, &other.message_id) {
-                    (Some(one), Some(another)) => one == another,
-                    _ => account == other.account,
-                })
+        let all = self.same_transaction(note).into_iter().flat_map(Same::all);
+        let note = (note.account.clone(), note.message_id.clone());
+        all.filter(move |at| {
+            let other = self.notes.get(*at);
+            other.is_some_and(|other| other.is_joined_to(&note))
         })
     }
 
     fn of_message_id(&self, note: &Note<'e>) -> impl Iterator<Item = usize> {
         let same = note.message_id.as_ref();
         let same = same.and_then(|id| self.by_message_id.get(id));
-        same.into_iter().flatten().copied()
+        same.into_iter().flat_map(Same::all)
     }
 }
 
 impl Note<'_> {
+    /// Whether a message of the same transaction, of that account and Message-ID,
+    /// belongs to this one.
+    fn is_joined_to(&self, (account, message_id): &(Option<String>, Option<String>)) -> bool {
+        match (&self.message_id, message_id) {
+            (Some(one), Some(another)) => one == another,
+            _ => self.account == *account,
+        }
+    }
+
     /// What it reports, as written.
     pub fn status(&self) -> Option<(&str, Outcome)> {
         let (value, outcome) = self.status.as_ref()?;
@@ -382,6 +442,27 @@ mod tests {
         let response = response.replace("M1", "M2");
         let other = exchanges(&entries, &[mail("a", REQUEST), mail("a", &response)]);
         assert!(other.is_unanswered(&entries[0].id));
+    }
+
+    #[test]
+    fn a_message_that_is_repeated_without_end_costs_no_more_than_the_limit() {
+        let entries: Vec<Entry> = (0..4 * MAX_SAME as u32).map(|at| entry(10, at)).collect();
+        let mails = vec![mail("a", REQUEST); entries.len()];
+        let exchanges = exchanges(&entries, &mails);
+        assert_eq!(exchanges.thread(&entries[0].id).len(), MAX_SAME);
+        // What is beyond the limit still knows itself.
+        let last = &entries.last().unwrap().id;
+        assert!(
+            exchanges
+                .thread(last)
+                .iter()
+                .any(|note| note.entry.id == *last)
+        );
+        assert!(
+            entries
+                .iter()
+                .all(|entry| exchanges.is_unanswered(&entry.id))
+        );
     }
 
     #[test]

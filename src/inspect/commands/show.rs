@@ -104,7 +104,7 @@ fn extras(
     };
     if message.kind().is_some() && !store.directories().is_empty() {
         let entries = store.entries().map_err(|error| Failure::on("", error))?;
-        let exchanges = Exchanges::read(store, &entries);
+        let exchanges = Exchanges::read_about(store, &entries, message);
         extras.exchange = exchanges.remarks(message.id, Timestamp::now());
     }
     Ok(extras)

@@ -188,8 +188,9 @@ impl Store {
     ///
     /// As [`Store::read`].
     pub fn peek(&self, entry: &Entry) -> io::Result<RawMessage> {
-        if let Kind::Input(..) = self.kind {
-            return self.read(entry);
+        // A path that the user names may be anything.
+        if let Kind::Input(..) | Kind::File = self.kind {
+            return self.read_header(entry);
         }
         let (path, mut file) = self.open_with(entry, open_without_waiting)?;
         let bytes = read_header_block(&mut file)?;
