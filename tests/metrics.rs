@@ -194,6 +194,8 @@ fn refused_connections_are_counted_by_limit() {
     let mut refused = Client::plain(server.tls);
     refused.expect_close();
     drop(client);
+    // Otherwise the client may still be there to be sent a 421 at the stop.
+    server.wait_for_log("disconnected");
     let metrics = stop(&mut server);
     let refused = metrics.family("mm4d_connections_refused_total", "limit");
     assert_eq!(refused["max-connections-per-ip"], 4);
