@@ -87,6 +87,24 @@ fn following_as_json_gives_an_object_a_line() {
 }
 
 #[test]
+fn only_what_matches_the_filters_is_followed() {
+    let place = Place::new();
+    let following = Following::of(&[
+        "follow",
+        "--subject",
+        "LAKE",
+        "--has",
+        "image",
+        place.path(),
+    ]);
+    let id = |number: u32| format!("20220126T001743.{number:06}Z-7-{number:06}@mm4.example.com");
+    place.publish(&id(1), b"Subject: a lake\r\n\r\nwithout a picture\r\n");
+    place.publish(&id(2), &sample("delivery_report"));
+    place.publish(&id(3), &sample("two_slides"));
+    assert!(following.line().contains(&id(3)));
+}
+
+#[test]
 fn following_ends_when_nobody_reads() {
     let place = Place::new();
     let mut child = follow(&["follow", place.path()]);
