@@ -167,6 +167,20 @@ const CORPUS: &[Mail] = &[
         python: None,
     },
     Mail {
+        name: "mail_without_the_empty_line",
+        mail: b"Subject: x\nhello there\n\nbye\n",
+        subject: Some("x"),
+        parts: &[("text/plain", Some("hello there\n\nbye"))],
+        python: None,
+    },
+    Mail {
+        name: "mail_without_a_header",
+        mail: b"hello there\n\nbye\n",
+        subject: None,
+        parts: &[("text/plain", Some("hello there\n\nbye"))],
+        python: None,
+    },
+    Mail {
         name: "multipart_that_cannot_be_divided",
         mail: b"Content-Type: multipart/mixed; boundary=x\n\nhello\n",
         subject: None,

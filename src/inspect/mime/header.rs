@@ -2,8 +2,8 @@
 //!
 //! Lenient: a fold of white space alone belongs to its field, LF does for CRLF, the
 //! empty line at the end may be missing. In a mail a line that is not a field is
-//! skipped and counted, since fields of MM4 may follow it; lines after the last
-//! field of a block that has no end are the body. In a part the first line that is
+//! skipped and counted, since fields of MM4 may follow it; such lines after the last
+//! field are the body. In a part the first line that is
 //! not a field begins the body. Nothing fails. Limits: [`MAX_BYTES`] of block,
 //! [`MAX_FIELDS`] fields in a mail and [`MAX_PART_FIELDS`] in a part,
 //! [`MAX_VALUE`] bytes of a field; what is beyond is left out and
@@ -63,9 +63,10 @@ impl<'a> Header<'a> {
     pub fn parse(bytes: &'a [u8]) -> Header<'a> {
         let mut header = Header::default();
         header.length = header.read(bytes, MAX_FIELDS, false);
-        if let (Some(tail), false, false) = (header.tail, header.ended, header.cut) {
+        if let (Some(tail), false) = (header.tail, header.cut) {
             header.length = tail.start;
             header.junk = tail.junk_before;
+            header.ended = false;
         }
         header
     }
@@ -341,6 +342,10 @@ mod tests {
             Some(&b"hello there\n world\n"[..])
         );
         assert_eq!(header.junk, 1);
+        assert!(header.lacks_end(mail));
+        let mail = b"hello\n there\n\nbye\n";
+        let header = Header::parse(mail);
+        assert_eq!((header.length, header.junk), (0, 0));
         assert!(header.lacks_end(mail));
         let part = b"Content-Type: text/plain;\n name=a\nhello there\nTo: you\n\nbye";
         let header = Header::parse_part(part);
