@@ -13,7 +13,7 @@ mod setup;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use log::{Level, debug, error, info, log_enabled, warn};
@@ -23,6 +23,7 @@ pub(crate) use self::limit::WINDOW;
 pub(crate) use self::setup::head;
 pub use self::setup::{LevelError, install};
 use crate::mm4::Summary;
+use crate::server::sandbox::Confinement;
 use crate::smtp::{Envelope, Reply, SystemId};
 
 /// The target of every line, whatever module it is about.
@@ -307,9 +308,36 @@ pub fn metrics_recovered(path: &Path) {
     info!(target: MM4D, "writes the metrics again file={}", Quoted(&path.to_string_lossy()));
 }
 
-/// What the sandbox confines the process to.
-pub fn sandbox(state: &str) {
-    info!(target: MM4D, "sandbox {state}");
+/// What confines the process.
+pub fn sandbox(confinement: &Confinement) {
+    match &confinement.files {
+        Ok(files) => info!(
+            target: MM4D,
+            "sandbox of files landlock={} also={} reads={} writes={}",
+            files.abi,
+            Quoted(files.also()),
+            paths(&files.readable),
+            paths(&files.writable),
+        ),
+        Err(error) => warn!(target: MM4D, "no sandbox of files error={}", Quoted(error)),
+    }
+    match &confinement.calls {
+        Ok(()) => info!(target: MM4D, "sandbox of system calls others=ENOSYS"),
+        Err(error) => warn!(target: MM4D, "no sandbox of system calls error={}", Quoted(error)),
+    }
+}
+
+/// Each in quotes, with commas between them.
+fn paths(paths: &[PathBuf]) -> String {
+    let quoted = paths
+        .iter()
+        .map(|path| Quoted(&path.to_string_lossy()).to_string());
+    quoted.collect::<Vec<_>>().join(",")
+}
+
+/// The process has the rights of root while it serves clients.
+pub fn running_as_root() {
+    warn!(target: MM4D, "running as root: give --user NAME, or start mm4d as an ordinary user");
 }
 
 /// There may be fewer descriptors than drafts.

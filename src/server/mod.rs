@@ -24,6 +24,7 @@ mod start;
 pub mod stderr;
 pub mod stream;
 pub mod tls;
+pub mod user;
 
 use std::fmt::{self, Display};
 use std::io;

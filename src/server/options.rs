@@ -72,6 +72,8 @@ pub struct Options {
     pub proxy_from: Vec<IpNet>,
     /// The file that receives the metrics.
     pub metrics_file: Option<PathBuf>,
+    /// The user to run as once the listeners are bound.
+    pub user: Option<String>,
 }
 
 impl Options {
@@ -236,6 +238,7 @@ mod tests {
             (&["--max-message-size", "+1"], "--max-message-size"),
             (&["--spool", ""], "--spool"),
             (&["--spool"], "--spool"),
+            (&["--user", ""], "--user"),
             (&["--cert", "a", "--cert", "b"], "--cert"),
             (&["--colour"], "--colour"),
             (&["-x"], "-x"),

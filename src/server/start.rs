@@ -1,5 +1,6 @@
-//! The start, in the order that it needs: bind, read files, take the spool into
-//! use, confine the process, start the threads, and only then accept clients.
+//! The start, in the order that it needs: bind, become the user of `--user`, read
+//! files, take the spool into use, confine the process, start the threads, and
+//! only then accept clients.
 //! The first failure ends it and is reported as a [`StartError`].
 
 use std::error::Error;
@@ -20,6 +21,7 @@ use super::shared::{Clocks, Shared};
 use super::signals::Signals;
 use super::slots::Slots;
 use super::tls::{Acceptor, TlsError};
+use super::user::{self, User, UserError};
 use super::{Event, Server, sandbox, stderr, worker};
 use crate::log;
 use crate::smtp::Policy;
@@ -33,6 +35,15 @@ pub enum StartError {
     Accounts(AccountsError),
     /// The certificate or its key.
     Tls(TlsError),
+    /// The user to run as.
+    User(UserError),
+    /// A file that the user of `--user` may not be able to use.
+    Unprivileged {
+        /// The user.
+        user: String,
+        /// What failed.
+        error: Box<StartError>,
+    },
     /// The limit of open files.
     Descriptors(DescriptorsError),
     /// The spool.
@@ -57,6 +68,10 @@ impl fmt::Display for StartError {
         match self {
             StartError::Accounts(error) => error.fmt(f),
             StartError::Tls(error) => error.fmt(f),
+            StartError::User(error) => error.fmt(f),
+            StartError::Unprivileged { user, error } => {
+                write!(f, "{error}; mm4d opens files as --user {user}")
+            }
             StartError::Descriptors(error) => error.fmt(f),
             StartError::Spool(error) => error.fmt(f),
             StartError::Metrics(error) => error.fmt(f),
@@ -92,6 +107,8 @@ impl Error for StartError {
         match self {
             StartError::Accounts(error) => Some(error),
             StartError::Tls(error) => Some(error),
+            StartError::User(error) => Some(error),
+            StartError::Unprivileged { error, .. } => Some(error.as_ref()),
             StartError::Descriptors(error) => Some(error),
             StartError::Spool(error) => Some(error),
             StartError::Metrics(error) => Some(error),
@@ -104,9 +121,41 @@ impl Error for StartError {
 
 /// Starts the server; it accepts clients when this returns.
 pub fn start(options: &Options, signals: Signals) -> Result<Server, StartError> {
+    let user = options.user.as_deref().map(User::find);
+    let user = user.transpose().map_err(StartError::User)?;
     let limit = descriptors::raise(options.max_connections, options.listeners.len())
         .map_err(StartError::Descriptors)?;
     let listeners = bind(options)?;
+    if let Some(user) = user {
+        user.switch().map_err(StartError::User)?;
+    }
+    serve(options, signals, listeners, limit).map_err(|error| name_user(error, options))
+}
+
+/// A file that cannot be used may be one that only root can use.
+fn name_user(error: StartError, options: &Options) -> StartError {
+    match (&options.user, &error) {
+        (
+            Some(user),
+            StartError::Accounts(_)
+            | StartError::Tls(_)
+            | StartError::Spool(_)
+            | StartError::Metrics(_),
+        ) => StartError::Unprivileged {
+            user: user.clone(),
+            error: Box::new(error),
+        },
+        _ => error,
+    }
+}
+
+/// What is left to do with bound listeners and without privileges.
+fn serve(
+    options: &Options,
+    signals: Signals,
+    listeners: Vec<Listener>,
+    limit: u64,
+) -> Result<Server, StartError> {
     let accounts = Accounts::load(&options.accounts).map_err(StartError::Accounts)?;
     let acceptor = options
         .has_tls()
@@ -114,14 +163,8 @@ pub fn start(options: &Options, signals: Signals) -> Result<Server, StartError> 
         .transpose()
         .map_err(StartError::Tls)?;
     let maildir = Maildir::open(&options.spool, &options.hostname).map_err(StartError::Spool)?;
-    confine(options);
-
-    // Threads inherit the confinement, so none is started before this line.
-    let (sender, events) = unbounded();
-    stderr::queue();
-    worker("log", sender.clone(), stderr::run).map_err(StartError::Thread)?;
     let (spool, write) = Spool::new(maildir, &options.hostname, reserve(options));
-    let writer = worker("writer", sender.clone(), write).map_err(StartError::Thread)?;
+    // It counts processors, by files that are not to be seen in the sandbox.
     let shared = Shared::new(
         policy(options),
         Arc::new(spool),
@@ -131,6 +174,14 @@ pub fn start(options: &Options, signals: Signals) -> Result<Server, StartError> 
     )
     .map_err(StartError::Pipe)?;
     let shared = Arc::new(shared);
+    let is_root = user::is_root();
+    confine(options);
+
+    // Threads inherit the confinement, so none is started before this line.
+    let (sender, events) = unbounded();
+    stderr::queue();
+    worker("log", sender.clone(), stderr::run).map_err(StartError::Thread)?;
+    let writer = worker("writer", sender.clone(), write).map_err(StartError::Thread)?;
     shared
         .metrics
         .set_limits(options.max_connections, options.min_free);
@@ -147,6 +198,9 @@ pub fn start(options: &Options, signals: Signals) -> Result<Server, StartError> 
         listeners: Vec::new(),
     };
     descriptors::warn_if_few(limit, options.max_connections, options.listeners.len());
+    if is_root {
+        log::running_as_root();
+    }
     accept(server, options, listeners, signals, sender)
 }
 
@@ -162,12 +216,16 @@ fn bind(options: &Options) -> Result<Vec<Listener>, StartError> {
 
 fn confine(options: &Options) {
     if options.sandbox {
-        let configuration = [&options.accounts, &options.cert, &options.key];
-        log::sandbox(&sandbox::confine(
-            &options.spool,
-            &configuration.map(|path| path.as_path()),
-            options.metrics_file.as_deref(),
-        ));
+        let mut configuration = vec![options.accounts.as_path()];
+        if options.has_tls() {
+            configuration.extend([options.cert.as_path(), &options.key]);
+        }
+        let needs = sandbox::Needs {
+            spool: &options.spool,
+            configuration: &configuration,
+            metrics: options.metrics_file.as_deref(),
+        };
+        log::sandbox(&sandbox::confine(&needs));
     }
 }
 

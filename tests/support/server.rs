@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -28,6 +29,8 @@ pub struct Builder {
     wrapper: Vec<String>,
     hostname: String,
     unread_log: bool,
+    owner: Option<u32>,
+    pem: Option<(PathBuf, PathBuf)>,
 }
 
 /// A running server; killed when it is dropped.
@@ -62,7 +65,21 @@ impl Builder {
             wrapper: Vec::new(),
             hostname: "test.example".to_owned(),
             unread_log: false,
+            owner: None,
+            pem: None,
         }
+    }
+
+    /// Gives the accounts, the certificate and the key to this user.
+    pub fn owner(mut self, uid: u32) -> Builder {
+        self.owner = Some(uid);
+        self
+    }
+
+    /// Uses this certificate and key, and makes none.
+    pub fn pem(mut self, cert: &Path, key: &Path) -> Builder {
+        self.pem = Some((cert.to_owned(), key.to_owned()));
+        self
     }
 
     /// Adds options of the command line.
@@ -110,6 +127,7 @@ impl Builder {
     /// Starts it and waits for its listeners.
     pub fn start(self) -> Server {
         let ca = make_certificate(self.dir.path());
+        self.give_away();
         let spool = self
             .spool
             .clone()
@@ -134,6 +152,7 @@ impl Builder {
         if !self.dir.path().join("server.pem").exists() {
             make_certificate(self.dir.path());
         }
+        self.give_away();
         let spool = self
             .spool
             .clone()
@@ -157,6 +176,14 @@ impl Builder {
         (output.status.code(), text)
     }
 
+    fn give_away(&self) {
+        for name in ["accounts", "server.pem", "server.key"] {
+            if let Some(uid) = self.owner {
+                chown(self.dir.path().join(name), Some(uid), None).unwrap();
+            }
+        }
+    }
+
     /// Begins to start it, and does not wait for anything.
     pub fn spawn(&self) -> Child {
         let log = File::create(self.dir.path().join("log")).unwrap();
@@ -171,6 +198,8 @@ impl Builder {
 
     fn command(&self, spool: &Path) -> Command {
         let dir = self.dir.path();
+        let own = || (dir.join("server.pem"), dir.join("server.key"));
+        let (cert, key) = self.pem.clone().unwrap_or_else(own);
         let mut command = match self.descriptors {
             Some(limit) => {
                 let mut command = Command::new("sh");
@@ -192,9 +221,9 @@ impl Builder {
             .args(["--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0"])
             .args(["--hostname", &self.hostname])
             .arg("--cert")
-            .arg(dir.join("server.pem"))
+            .arg(cert)
             .arg("--key")
-            .arg(dir.join("server.key"))
+            .arg(key)
             .arg("--accounts")
             .arg(dir.join("accounts"))
             .arg("--spool")

@@ -40,6 +40,7 @@ pub(super) fn options(values: &Values) -> Result<Options, OptionsError> {
             .is_given("metrics-file")
             .then(|| values.path("metrics-file", ""))
             .transpose()?,
+        user: user(values)?,
     })
 }
 
@@ -112,6 +113,15 @@ fn proxy_from(values: &Values) -> Result<Vec<IpNet>, OptionsError> {
         .split(',')
         .map(|network| parse_network(network.trim()).map_err(|error| value.invalid(error)))
         .collect()
+}
+
+fn user(values: &Values) -> Result<Option<String>, OptionsError> {
+    match values.one("user") {
+        Some(value) if value.text.is_empty() || value.text.contains('\0') => {
+            Err(value.invalid("the name of a user"))
+        }
+        value => Ok(value.map(|value| value.text.clone())),
+    }
 }
 
 fn addresses(values: &Values) -> Result<Addresses, OptionsError> {

@@ -151,6 +151,11 @@ pub(super) const TABLE: &[Declared] = &[
         "FILE",
         "more options, one per line, without dashes",
     ),
+    option(
+        "user",
+        "NAME",
+        "switch to this user after binding (as root)",
+    ),
     lettered("h", "help", "", "print this help"),
     lettered("V", "version", "", "print the version"),
 ];

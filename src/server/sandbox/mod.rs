@@ -1,0 +1,112 @@
+//! The process confines itself, after it has opened what only a start needs
+//! and before the first client is served.
+//!
+//! - Landlock ([`files`]): from then on it can read the directories of its
+//!   configuration, write its spool and its metrics, and, as far as the kernel
+//!   knows how, neither bind nor connect, nor signal another process.
+//! - seccomp ([`calls`]): system calls that a running server does not need
+//!   fail. It can start no program, open no socket and trace no process.
+//!
+//! Neither can be undone. Where the kernel lacks one of them, the other one is
+//! still used, the server runs, and the log says so.
+
+use std::path::{Path, PathBuf};
+
+#[cfg(all(
+    target_os = "linux",
+    any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        target_arch = "riscv64"
+    )
+))]
+mod calls;
+#[cfg(target_os = "linux")]
+mod files;
+
+/// What the process needs after its start.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs<'a> {
+    /// Written and read.
+    pub spool: &'a Path,
+    /// Files that a reload reads again.
+    pub configuration: &'a [&'a Path],
+    /// The file that is replaced by rename.
+    pub metrics: Option<&'a Path>,
+}
+
+/// What confines the process. An error is the reason why a part is missing.
+#[derive(Debug)]
+pub struct Confinement {
+    /// Landlock.
+    pub files: Result<Files, String>,
+    /// seccomp.
+    pub calls: Result<(), String>,
+}
+
+/// What Landlock confines the process to.
+#[derive(Debug)]
+pub struct Files {
+    /// The version of Landlock that the kernel has.
+    pub abi: i32,
+    /// Files and directories that can be read, with all that is in them.
+    pub readable: Vec<PathBuf>,
+    /// Directories in which files can be made, written, renamed and removed.
+    pub writable: Vec<PathBuf>,
+}
+
+impl Files {
+    /// What this version controls besides files.
+    pub fn also(&self) -> &'static str {
+        match self.abi {
+            ..4 => "",
+            4 | 5 => "tcp",
+            6..9 => "tcp, signals, abstract sockets",
+            9 => "tcp, signals, unix sockets",
+            10.. => "tcp, udp, signals, unix sockets",
+        }
+    }
+}
+
+/// Confines this thread and those that it starts from now on.
+pub fn confine(needs: &Needs<'_>) -> Confinement {
+    Confinement {
+        files: confine_files(needs),
+        // Last: the calls that Landlock needs are not among those allowed.
+        calls: confine_calls(),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn confine_files(needs: &Needs<'_>) -> Result<Files, String> {
+    files::confine(needs).map_err(|error| error.to_string())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn confine_files(_: &Needs<'_>) -> Result<Files, String> {
+    Err("this system has no Landlock".to_owned())
+}
+
+#[cfg(all(
+    target_os = "linux",
+    any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        target_arch = "riscv64"
+    )
+))]
+fn confine_calls() -> Result<(), String> {
+    calls::confine().map_err(|error| error.to_string())
+}
+
+#[cfg(not(all(
+    target_os = "linux",
+    any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        target_arch = "riscv64"
+    )
+)))]
+fn confine_calls() -> Result<(), String> {
+    Err("there is no filter for this system or processor".to_owned())
+}
