@@ -312,7 +312,7 @@ impl<'s> Connection<'s> {
                 return self.feed(bytes);
             }
             Received::End => return Ok(ControlFlow::Break("client closed".into())),
-            Received::Stop => self.grace_end = Some(self.shared.stop.grace_end()),
+            Received::Stop => self.grace_end = self.shared.stop.grace_end(),
             Received::Deadline => {
                 if self.is_past_grace() {
                     return Ok(self.hang_up(&reply::SHUTTING_DOWN_421));
@@ -415,6 +415,8 @@ impl<'s> Connection<'s> {
     /// Gives bytes to the session and performs its steps.
     #[inline(never)]
     fn feed(&mut self, bytes: &[u8]) -> io::Result<ControlFlow<Why>> {
+        // Bytes and the shutdown may have been there at once.
+        self.grace_end = self.shared.stop.grace_end();
         let mut input = bytes;
         let mut heard = self.session.is_receiving_mail();
         while let Some(step) = self.session.receive(&mut input) {

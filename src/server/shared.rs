@@ -166,9 +166,9 @@ impl Stop {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// When messages in progress must be complete.
-    pub fn grace_end(&self) -> Instant {
-        self.grace_end.get().copied().unwrap_or_else(Instant::now)
+    /// When messages in progress must be complete; `None` before a shutdown.
+    pub fn grace_end(&self) -> Option<Instant> {
+        self.grace_end.get().copied()
     }
 
     /// Ends the listeners.
