@@ -2,7 +2,7 @@
 //! of its own writes them.
 //!
 //! A write to a full pipe blocks for as long as nobody reads; whoever logs must
-//! never wait for that. The queue holds [`MAX_QUEUE`] bytes. A line that does
+//! never wait for that. The queue holds `MAX_QUEUE` bytes. A line that does
 //! not fit, or that standard error does not take (a full disk), is dropped and
 //! counted, and the count is logged when there is room again.
 //!

@@ -1,10 +1,10 @@
 //! The process confines itself, after it has opened what only a start needs
 //! and before the first client is served.
 //!
-//! - Landlock ([`files`]): from then on it can read the directories of its
+//! - Landlock (`files`): from then on it can read the directories of its
 //!   configuration, write its spool and its metrics, and, as far as the kernel
 //!   knows how, neither bind nor connect, nor signal another process.
-//! - seccomp ([`calls`]): system calls that a running server does not need
+//! - seccomp (`calls`): system calls that a running server does not need
 //!   fail. It can start no program, open no socket and trace no process.
 //!
 //! Neither can be undone. Where the kernel lacks one of them, the other one is
