@@ -17,6 +17,7 @@
 //! RFC 4616 (AUTH, PLAIN), RFC 1870 (SIZE), RFC 2920 (PIPELINING), RFC 6152
 //! (8BITMIME), RFC 8446 and RFC 5246 (TLS).
 
+mod access;
 mod buffer;
 pub mod inspect;
 pub mod log;

@@ -20,8 +20,8 @@ use log::{Level, debug, error, info, log_enabled, warn};
 
 use self::limit::Limit;
 pub(crate) use self::limit::WINDOW;
-pub(crate) use self::setup::head;
 pub use self::setup::{LevelError, install};
+pub(crate) use self::setup::{head, levels};
 use crate::mm4::Summary;
 use crate::server::sandbox::Confinement;
 use crate::smtp::{Envelope, Reply, SystemId};

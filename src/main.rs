@@ -1,13 +1,14 @@
-//! mm4d: parses the options, starts the log and runs the server.
+//! mm4d: parses the options and runs the server, or checks the options, or adds an
+//! account.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::thread;
 
 use mm4d::log;
-use mm4d::server::options::{self, Invocation, Options, OptionsError};
+use mm4d::server::options::{self, CommandLine, Invocation, NewAccount, Options, OptionsError};
 use mm4d::server::signals::Signals;
-use mm4d::server::{self, stderr};
+use mm4d::server::{self, add_account, check, stderr};
 
 /// It cannot start, or a worker thread has ended.
 const FAILURE: u8 = 1;
@@ -15,31 +16,82 @@ const FAILURE: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    // First of all: everything that follows may take its time.
-    let signals = match Signals::install() {
-        Ok(signals) => signals,
-        Err(error) => return fail(FAILURE, &format!("cannot handle signals: {error}")),
-    };
     let status = match options::parse(std::env::args_os().skip(1)) {
-        Ok(Invocation::Run(options)) => match run(&options, signals) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(FAILURE, &error),
-        },
-        Ok(Invocation::Print(text)) => match io::stdout().write_all(text.as_bytes()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(
-                FAILURE,
-                &format!("cannot write to standard output: {error}"),
-            ),
-        },
-        Err(error @ OptionsError::Usage(_)) => fail(USAGE, &error.to_string()),
-        Err(error @ OptionsError::File(_)) => fail(FAILURE, &error.to_string()),
+        Ok(Invocation::Run(command_line)) => run(command_line),
+        Ok(Invocation::Check(command_line)) => check(command_line),
+        Ok(Invocation::AddAccount(account, command_line)) => add_account(&account, command_line),
+        Ok(Invocation::Print(text)) => print(&text),
+        Err(errors) => {
+            for error in errors {
+                fail(USAGE, &error.to_string());
+            }
+            ExitCode::from(USAGE)
+        }
     };
     stderr::flush();
     status
 }
 
-fn run(options: &Options, signals: Signals) -> Result<(), String> {
+fn run(command_line: CommandLine) -> ExitCode {
+    // First of all: everything that follows may take its time.
+    let signals = match Signals::install() {
+        Ok(signals) => signals,
+        Err(error) => return fail(FAILURE, &format!("cannot handle signals: {error}")),
+    };
+    let options = match command_line.options() {
+        Ok(options) => options,
+        Err(error) => return fail(options_status(&error), &error.to_string()),
+    };
+    match serve(&options, signals) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(FAILURE, &error),
+    }
+}
+
+fn options_status(error: &OptionsError) -> u8 {
+    match error {
+        OptionsError::Usage(_) => USAGE,
+        OptionsError::File(_) => FAILURE,
+    }
+}
+
+fn check(command_line: CommandLine) -> ExitCode {
+    let report = check::check(command_line);
+    for warning in &report.warnings {
+        fail(FAILURE, &format!("warning: {warning}"));
+    }
+    for problem in &report.problems {
+        fail(FAILURE, problem);
+    }
+    let printed = print(&report.plan);
+    match report.problems.is_empty() {
+        true => printed,
+        false => ExitCode::from(FAILURE),
+    }
+}
+
+fn add_account(account: &NewAccount, command_line: CommandLine) -> ExitCode {
+    let path = match command_line.accounts() {
+        Ok(path) => path,
+        Err(error) => return fail(options_status(&error), &error.to_string()),
+    };
+    match add_account::add(account, &path) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(FAILURE, &error.to_string()),
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(
+            FAILURE,
+            &format!("cannot write to standard output: {error}"),
+        ),
+    }
+}
+
+fn serve(options: &Options, signals: Signals) -> Result<(), String> {
     log::install(Box::new(stderr::Stderr), stderr::is_journal())
         .map_err(|error| error.to_string())?;
     std::panic::set_hook(Box::new(|panic| {

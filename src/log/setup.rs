@@ -31,15 +31,7 @@ impl std::error::Error for LevelError {}
 /// each line begins with its syslog priority, such as `<3>`, so that `journalctl
 /// -p err` finds it.
 pub fn install(output: Box<dyn Write + Send>, in_journal: bool) -> Result<(), LevelError> {
-    let levels = match std::env::var_os(VARIABLE) {
-        None => "info".to_owned(),
-        Some(text) if text.is_empty() => "info".to_owned(),
-        Some(text) => {
-            let text = text.to_string_lossy().into_owned();
-            check(&text)?;
-            text
-        }
-    };
+    let levels = levels()?;
     // A second logger in one process is a mistake of a test, not of the user.
     let _ = env_logger::Builder::new()
         .parse_filters(&levels)
@@ -50,6 +42,19 @@ pub fn install(output: Box<dyn Write + Send>, in_journal: bool) -> Result<(), Le
         })
         .try_init();
     Ok(())
+}
+
+/// The levels that `RUST_LOG` asks for.
+pub(crate) fn levels() -> Result<String, LevelError> {
+    match std::env::var_os(VARIABLE) {
+        None => Ok("info".to_owned()),
+        Some(text) if text.is_empty() => Ok("info".to_owned()),
+        Some(text) => {
+            let text = text.to_string_lossy().into_owned();
+            check(&text)?;
+            Ok(text)
+        }
+    }
 }
 
 /// What a line begins with, before its text.

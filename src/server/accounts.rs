@@ -11,9 +11,8 @@
 //! the dearest kind in the file, whether the id is known or not
 //! (see `hash_cost.rs`). A file with any error is rejected as a whole.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -24,7 +23,9 @@ use ipnet::IpNet;
 use sha_crypt::{PasswordVerifier, ShaCrypt};
 use sha2::Sha256;
 
+use super::files::{self, Source};
 use super::hash_cost::{Kind, Refusal, Work};
+use crate::access::{self, Use};
 use crate::smtp::limits::MAX_PASSWORD;
 use crate::smtp::{Credentials, SystemId};
 
@@ -33,6 +34,8 @@ use crate::smtp::{Credentials, SystemId};
 const ROUNDS: std::ops::RangeInclusive<u32> = 1_000..=100_000;
 /// What a hash without `rounds=` means.
 const DEFAULT_ROUNDS: u32 = 5_000;
+/// Bytes of an accounts file at most.
+pub(super) const MAX_FILE: u64 = 16 * 1024 * 1024;
 /// Characters of a salt at most.
 const MAX_SALT: usize = 16;
 
@@ -93,8 +96,14 @@ pub struct AccountsError {
 
 #[derive(Debug)]
 enum Fault {
-    Unreadable(io::Error),
-    Line { number: usize, fault: &'static str },
+    Unreadable {
+        error: io::Error,
+        remedy: Option<String>,
+    },
+    Line {
+        number: usize,
+        fault: &'static str,
+    },
     Empty,
     NoRandomness(io::Error),
 }
@@ -103,18 +112,25 @@ impl fmt::Display for AccountsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         match &self.fault {
-            Fault::Unreadable(error) => write!(
-                f,
-                "cannot read the accounts file {path}: {error}; make one of system_id:hash lines, \
-                 the hash by `openssl passwd -6`, or name it with --accounts"
-            ),
+            Fault::Unreadable { error, remedy } => {
+                write!(f, "cannot read the accounts file {path}: {error}; ")?;
+                match remedy {
+                    Some(remedy) => f.write_str(remedy),
+                    None if error.kind() == io::ErrorKind::NotFound => write!(
+                        f,
+                        "make it with `mm4d --add-account ID --accounts {path}`, \
+                         or give another with --accounts"
+                    ),
+                    None => f.write_str("give another with --accounts"),
+                }
+            }
             Fault::Line { number, fault } => {
                 write!(f, "the accounts file {path}, line {number}: {fault}")
             }
             Fault::Empty => write!(
                 f,
-                "the accounts file {path} holds no account; add a system_id:hash line, \
-                 the hash made by `openssl passwd -6`"
+                "the accounts file {path} holds no account; add one with \
+                 `mm4d --add-account ID --accounts {path}`"
             ),
             Fault::NoRandomness(error) => write!(
                 f,
@@ -126,10 +142,37 @@ impl fmt::Display for AccountsError {
 
 impl std::error::Error for AccountsError {}
 
+/// The names in `text`, which is to be, or was, in the accounts file `path`.
+pub(super) fn check(text: &[u8], path: &Path) -> Result<HashSet<SystemId>, AccountsError> {
+    match parse(text) {
+        Ok(parsed) => Ok(parsed.by_id.into_keys().collect()),
+        Err(fault) => Err(AccountsError {
+            path: path.to_owned(),
+            fault,
+        }),
+    }
+}
+
 impl AccountsError {
+    /// Whether there is nothing in the file but comments.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self.fault, Fault::Empty)
+    }
+
+    pub(super) fn unreadable(path: &Path, error: io::Error) -> AccountsError {
+        let remedy = match error.kind() {
+            io::ErrorKind::PermissionDenied => access::remedy(path, Use::Read),
+            _ => None,
+        };
+        AccountsError {
+            path: path.to_owned(),
+            fault: Fault::Unreadable { error, remedy },
+        }
+    }
+
     /// Whether the file is there and may not be read.
     pub fn is_denied(&self) -> bool {
-        matches!(&self.fault, Fault::Unreadable(error)
+        matches!(&self.fault, Fault::Unreadable { error, .. }
             if error.kind() == io::ErrorKind::PermissionDenied)
     }
 }
@@ -137,11 +180,17 @@ impl AccountsError {
 impl Accounts {
     /// Reads `path`; reports the first error.
     pub fn load(path: &Path) -> Result<Accounts, AccountsError> {
+        Accounts::read(path, Source::Anything)
+    }
+
+    /// The same from a `source`.
+    pub(super) fn read(path: &Path, source: Source) -> Result<Accounts, AccountsError> {
         let failed = |fault| AccountsError {
             path: path.to_owned(),
             fault,
         };
-        let text = fs::read(path).map_err(|error| failed(Fault::Unreadable(error)))?;
+        let text = files::read(path, MAX_FILE, source)
+            .map_err(|error| AccountsError::unreadable(path, error))?;
         let Parsed { by_id, by_network } = parse(&text).map_err(failed)?;
         let mut secret = [0; 64];
         rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())
@@ -448,6 +497,8 @@ fn parse_hash(hash: &str) -> Result<Password, &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::smtp::sasl::Secret;
 

@@ -5,10 +5,11 @@
 //! and every error is reported, not only the first.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 
-use super::options::{OptionsError, Origin, Values};
+use super::files::{self, Source};
+use super::options::{Invalid, OptionsError, Origin, Values};
+use crate::access::{self, Use};
 
 /// Bytes of a file at most.
 const MAX_FILE: u64 = 64 * 1024;
@@ -26,15 +27,13 @@ pub(super) struct Name {
 /// lines. Whether the values are valid is not looked at here.
 pub(super) fn read(
     path: &str,
+    source: Source,
     declared: impl Fn(&str) -> Option<Name>,
-) -> (Values, Vec<OptionsError>) {
+) -> (Values, Vec<Invalid>) {
     let (mut values, mut errors) = (Values::default(), Vec::new());
-    let text = match load(path) {
+    let text = match load(path, source) {
         Ok(text) => text,
-        Err(error) => {
-            let text = format!("cannot read the configuration file {path}: {error}; see --config");
-            return (values, vec![OptionsError::File(text)]);
-        }
+        Err(error) => return (values, vec![unreadable(path, &error)]),
     };
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -46,22 +45,33 @@ pub(super) fn read(
             number: index + 1,
         };
         if let Err(error) = read_line(line, &origin, &declared, &mut values) {
-            errors.push(origin.error(&error.to_string()));
+            errors.push(Invalid {
+                name: error.name().and_then(&declared).map(|found| found.long),
+                error: origin.error(&error.to_string()),
+                is_whole_file: false,
+            });
         }
     }
     (values, errors)
 }
 
-fn load(path: &str) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?
-        .take(MAX_FILE + 1)
-        .read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE {
-        let text = format!("it has more than {MAX_FILE} bytes");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+fn load(path: &str, source: Source) -> io::Result<String> {
+    let bytes = files::read(path.as_ref(), MAX_FILE, source)?;
+    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8"))
+}
+
+fn unreadable(path: &str, error: &io::Error) -> Invalid {
+    let remedy = match error.kind() {
+        io::ErrorKind::PermissionDenied => access::remedy(path.as_ref(), Use::Read),
+        _ => None,
+    };
+    let remedy = remedy.unwrap_or_else(|| "give another with --config".to_owned());
+    let text = format!("cannot read the configuration file {path}: {error}; {remedy}");
+    Invalid {
+        name: None,
+        error: OptionsError::File(text),
+        is_whole_file: true,
     }
-    Ok(text)
 }
 
 /// What is wrong with a line.
@@ -71,6 +81,18 @@ enum LineError<'a> {
     NoValue(&'a str),
     Value(&'a str),
     Twice(&'a str),
+}
+
+impl<'a> LineError<'a> {
+    /// The option that has no certain value for this reason.
+    fn name(&self) -> Option<&'a str> {
+        match self {
+            LineError::Unknown { .. } | LineError::CommandLineOnly(_) => None,
+            LineError::NoValue(name) | LineError::Value(name) | LineError::Twice(name) => {
+                Some(name)
+            }
+        }
+    }
 }
 
 impl fmt::Display for LineError<'_> {

@@ -38,6 +38,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
 
+use rustix::fs::{Access, AtFlags, CWD};
+
 use super::{Event, worker};
 use crate::log;
 use crate::smtp::{Reply, SystemId, reply};
@@ -400,6 +402,23 @@ impl std::error::Error for MetricsError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.error)
     }
+}
+
+/// Whether the metrics file can be written, as far as that is known without
+/// writing it.
+pub(super) fn check(path: &Path) -> Result<(), MetricsError> {
+    let failed = |error| MetricsError {
+        path: path.to_owned(),
+        error,
+    };
+    let file = MetricsFile::new(path).map_err(failed)?;
+    let directory = match file.path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    rustix::fs::accessat(CWD, directory, access, AtFlags::EACCESS)
+        .map_err(|error| failed(error.into()))
 }
 
 /// The metrics file and its temporary file, in the same directory.

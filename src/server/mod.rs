@@ -6,15 +6,19 @@
 //! then empties its queue and ends.
 
 pub mod accounts;
+pub mod add_account;
+pub mod check;
 mod config;
 pub mod connection;
 pub mod descriptors;
+mod files;
 mod hash_cost;
 mod hash_queue;
 pub mod listener;
 pub mod metrics;
 pub mod options;
 mod peers;
+mod prompt;
 mod proxy;
 pub mod sandbox;
 pub mod shared;
@@ -36,6 +40,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use self::accounts::Accounts;
+use self::files::Source;
 use self::metrics::Exporter;
 use self::options::Options;
 use self::shared::Shared;
@@ -135,7 +140,7 @@ impl Server {
 
     /// The accounts are validated on their own, certificate and key together.
     fn reload(&self, options: &Options) {
-        match Accounts::load(&options.accounts) {
+        match Accounts::read(&options.accounts, Source::RegularFile) {
             Ok(accounts) => {
                 self.shared.set_accounts(accounts);
                 log::reloaded("accounts");
@@ -145,7 +150,7 @@ impl Server {
         if !options.has_tls() {
             return;
         }
-        match Acceptor::load(&options.cert, &options.key) {
+        match Acceptor::read(&options.cert, &options.key, Source::RegularFile) {
             Ok(acceptor) => {
                 self.shared.set_acceptor(acceptor);
                 log::reloaded("certificate and key");

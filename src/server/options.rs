@@ -17,15 +17,20 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use self::table::{command_line, declared, help};
-pub(super) use self::values::{Origin, Values};
+pub(super) use self::values::{Invalid, Origin, Values};
 use super::config;
-use crate::smtp::{Addresses, Limits};
+use super::files::Source;
+use crate::smtp::{Addresses, Limits, SystemId};
 
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Invocation {
     /// Run the server.
-    Run(Box<Options>),
+    Run(CommandLine),
+    /// Report what the server would do, and every problem.
+    Check(CommandLine),
+    /// Add an account.
+    AddAccount(NewAccount, CommandLine),
     /// Print this text and exit.
     Print(String),
 }
@@ -136,10 +141,110 @@ fn usage_error(text: impl Into<String>) -> OptionsError {
     OptionsError::Usage(text.into())
 }
 
-/// Parses the command line, without the program's own name, and the
-/// configuration file that it names.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, OptionsError> {
-    let typed = command_line(arguments)?;
+/// The account that `--add-account` adds.
+#[derive(Clone, Debug)]
+pub struct NewAccount {
+    /// Its name.
+    pub id: SystemId,
+    /// Whether mm4d makes the password.
+    pub generate: bool,
+    /// Where logins are accepted from; empty: from anywhere.
+    pub networks: Vec<IpNet>,
+    /// Connections at a time.
+    pub max: Option<u32>,
+}
+
+/// A command line whose values are valid. Its configuration file is not read yet.
+#[derive(Debug)]
+pub struct CommandLine(Values);
+
+impl CommandLine {
+    /// The options, and those of the configuration file. Reads it.
+    ///
+    /// # Errors
+    ///
+    /// The first one in the file.
+    pub fn options(self) -> Result<Options, OptionsError> {
+        build::options(&self.values()?)
+    }
+
+    /// The accounts file alone.
+    ///
+    /// # Errors
+    ///
+    /// The first one in the configuration file.
+    pub fn accounts(self) -> Result<PathBuf, OptionsError> {
+        self.values()?.path("accounts", build::ACCOUNTS)
+    }
+
+    fn values(self) -> Result<Values, OptionsError> {
+        let Some(file) = self.0.one("config") else {
+            return Ok(self.0);
+        };
+        let (values, mut errors) = config::read(&file.text, Source::Anything, declared);
+        let (values, invalid) = values.split_invalid();
+        errors.extend(invalid);
+        match errors.into_iter().next() {
+            Some(invalid) => Err(invalid.error),
+            None => Ok(self.0.or(values)),
+        }
+    }
+
+    /// As [`CommandLine::options`], but goes on after an error.
+    pub(super) fn examine(self) -> Examined {
+        let Some(file) = self.0.one("config") else {
+            return Examined::new(&self.0, Vec::new(), false);
+        };
+        let (values, mut invalid) = config::read(&file.text, Source::RegularFile, declared);
+        let is_unreadable = invalid.iter().any(|invalid| invalid.is_whole_file);
+        let (values, others) = values.split_invalid();
+        invalid.extend(others);
+        Examined::new(&self.0.or(values), invalid, is_unreadable)
+    }
+}
+
+/// The options as far as they are valid.
+#[derive(Debug)]
+pub(super) struct Examined {
+    /// `None`: there are none without the ones that are invalid.
+    pub(super) options: Option<Options>,
+    /// Everything that is wrong.
+    pub(super) errors: Vec<OptionsError>,
+    /// Options whose value is not known: what they name is not to be checked.
+    unknown: Vec<&'static str>,
+}
+
+impl Examined {
+    fn new(values: &Values, invalid: Vec<Invalid>, is_unreadable: bool) -> Examined {
+        let mut unknown: Vec<_> = invalid.iter().filter_map(|invalid| invalid.name).collect();
+        if is_unreadable {
+            let names = table::TABLE.iter().map(|declared| declared.long);
+            unknown.extend(names.filter(|name| !values.is_given(name)));
+        }
+        let mut errors: Vec<_> = invalid.into_iter().map(|invalid| invalid.error).collect();
+        let options = build::options(values).map_err(|error| errors.push(error));
+        Examined {
+            options: options.ok(),
+            errors,
+            unknown,
+        }
+    }
+
+    /// Whether the value of this option, or its absence, is certain.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        !self.unknown.contains(&name)
+    }
+}
+
+/// Parses the command line, without the program's own name.
+///
+/// # Errors
+///
+/// The first usage error; with `--check` all of them.
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<Invocation, Vec<OptionsError>> {
+    let typed = command_line(arguments).map_err(|error| vec![error])?;
     if typed.is_given("help") {
         return Ok(Invocation::Print(help()));
     }
@@ -147,38 +252,40 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         let version = format!("mm4d {}\n", env!("CARGO_PKG_VERSION"));
         return Ok(Invocation::Print(version));
     }
-    if let Some(error) = typed.errors().into_iter().next() {
-        return Err(error);
-    }
-    let file = typed.one("config").map(|value| value.text.clone());
-    let values = match file {
-        Some(file) => typed.or(configured(&file)?),
-        None => typed,
+    let is_check = typed.is_given("check");
+    let (typed, invalid) = typed.split_invalid();
+    let mut errors: Vec<_> = invalid.into_iter().map(|invalid| invalid.error).collect();
+    let new_account = match errors.is_empty() {
+        true => build::new_account(&typed).map_err(|error| errors.push(error)),
+        false => Ok(None),
     };
-    build::options(&values).map(|options| Invocation::Run(Box::new(options)))
-}
-
-/// What `path` holds, without errors.
-fn configured(path: &str) -> Result<Values, OptionsError> {
-    let (values, mut errors) = config::read(path, declared);
-    errors.extend(values.errors());
-    match errors.into_iter().next() {
-        Some(error) => Err(error),
-        None => Ok(values),
+    if !errors.is_empty() {
+        errors.truncate(if is_check { errors.len() } else { 1 });
+        return Err(errors);
     }
+    let command_line = CommandLine(typed);
+    Ok(match new_account {
+        Ok(Some(account)) => Invocation::AddAccount(account, command_line),
+        _ if is_check => Invocation::Check(command_line),
+        _ => Invocation::Run(command_line),
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::indexing_slicing)]
+
     use super::table::{HELP_COLUMN, TABLE};
     use super::*;
     use crate::spool::id::MAX_SERVER_NAME;
 
     fn run(arguments: &[&str]) -> Result<Options, String> {
         match parse(arguments.iter().map(OsString::from)) {
-            Ok(Invocation::Run(options)) => Ok(*options),
-            Ok(Invocation::Print(text)) => panic!("{text}"),
-            Err(error) => Err(error.to_string()),
+            Ok(Invocation::Run(command_line)) => {
+                command_line.options().map_err(|error| error.to_string())
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(errors) => Err(errors[0].to_string()),
         }
     }
 
@@ -244,6 +351,17 @@ mod tests {
             (&["-x"], "-x"),
             (&["start"], "unexpected argument 'start'"),
             (&["--no-sandbox=1"], "--no-sandbox"),
+            (&["--generate"], "--generate"),
+            (&["--networks", "192.0.2.0/24"], "--networks"),
+            (&["--max", "1"], "--max"),
+            (&["--add-account", "a:b"], "--add-account"),
+            (&["--add-account", "#a"], "--add-account"),
+            (&["--add-account", "a", "--max", "0"], "--max"),
+            (
+                &["--add-account", "a", "--networks", "1.2.3.4/8"],
+                "--networks",
+            ),
+            (&["--add-account", "a", "--check"], "--check"),
         ] {
             let error = run(arguments).unwrap_err();
             assert!(error.contains(named), "{arguments:?}: {error}");

@@ -3,8 +3,10 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use crate::access::{self, Use};
 
 /// A step on the way of a message into the spool that failed; for the log, not
 /// for the peer.
@@ -65,7 +67,31 @@ pub enum OpenError {
         spool: PathBuf,
         /// What failed, and why.
         error: SpoolError,
+        /// What to do about it, where that is known.
+        remedy: Option<String>,
     },
+}
+
+impl OpenError {
+    /// `error` in `spool`, with the owner and mode that are to be changed.
+    pub(crate) fn failed(spool: &Path, error: SpoolError) -> OpenError {
+        let denied = error.error.kind() == io::ErrorKind::PermissionDenied;
+        let remedy = || {
+            let new = spool.join("new");
+            let tmp = spool.join("tmp");
+            let closed = [new.as_path(), &tmp, spool]
+                .into_iter()
+                .filter(|directory| directory.exists())
+                .find(|directory| !access::is_writable(directory));
+            let existing = spool.ancestors().find(|ancestor| ancestor.exists());
+            access::remedy(closed.or(existing)?, Use::Write)
+        };
+        OpenError::Failed {
+            spool: spool.to_owned(),
+            remedy: denied.then(remedy).flatten(),
+            error,
+        }
+    }
 }
 
 impl fmt::Display for OpenError {
@@ -77,11 +103,17 @@ impl fmt::Display for OpenError {
                  stop that one, or give this one another --spool or --hostname",
                 spool.display()
             ),
-            OpenError::Failed { spool, error } => write!(
-                f,
-                "the spool {} does not work: {error}; fix that or give another --spool",
-                spool.display()
-            ),
+            OpenError::Failed {
+                spool,
+                error,
+                remedy,
+            } => {
+                write!(f, "the spool {} does not work: {error}; ", spool.display())?;
+                match remedy {
+                    Some(remedy) => write!(f, "{remedy}, or give another --spool"),
+                    None => f.write_str("fix that or give another --spool"),
+                }
+            }
         }
     }
 }

@@ -41,6 +41,18 @@ pub struct Maildir {
     lock: Mutex<Lock>,
 }
 
+/// A directory before it is taken into use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// It does not exist, and can be created.
+    Missing,
+    /// It works.
+    Ready {
+        /// Bytes that may still be written to it; `u64::MAX` if that is unknown.
+        free: u64,
+    },
+}
+
 /// tmp/ and new/, open.
 #[derive(Debug)]
 pub(crate) struct Directories {
@@ -53,10 +65,7 @@ pub(crate) struct Directories {
 
 impl Directories {
     fn open(root: &Path) -> io::Result<Directories> {
-        let open = |name| {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            rustix::fs::open(root.join(name), flags, Mode::empty()).map(File::from)
-        };
+        let open = |name| open_directory(&root.join(name));
         let (tmp, new) = (open("tmp")?, open("new")?);
         Ok(Directories {
             identity: identity(&new.metadata()?),
@@ -78,10 +87,7 @@ impl Maildir {
     ///
     /// If another server of that name uses it, or it cannot be written.
     pub fn open(spool: &Path, hostname: &str) -> Result<Maildir, OpenError> {
-        let failed = |error| OpenError::Failed {
-            spool: spool.to_owned(),
-            error,
-        };
+        let failed = |error| OpenError::failed(spool, error);
         let in_use = || OpenError::InUse {
             spool: spool.to_owned(),
             hostname: hostname.to_owned(),
@@ -107,6 +113,40 @@ impl Maildir {
         report_foreign(&spool.join("tmp"), hostname);
         probe::probe(&maildir.directories(), hostname).map_err(failed)?;
         Ok(maildir)
+    }
+
+    /// Whether [`Maildir::open`] can work, as far as that is known without
+    /// creating anything. A server may be using the spool at the same time.
+    ///
+    /// # Errors
+    ///
+    /// What would keep the spool from being opened.
+    pub fn check(spool: &Path) -> Result<Checked, OpenError> {
+        let failed = |doing| move |error| OpenError::failed(spool, SpoolError::new(doing, error));
+        let existing = spool
+            .ancestors()
+            .map(or_here)
+            .find(|ancestor| ancestor.symlink_metadata().is_ok());
+        let existing = existing.unwrap_or(Path::new("/"));
+        if existing != or_here(spool) {
+            open_writable(existing).map_err(failed("create it"))?;
+            return Ok(Checked::Missing);
+        }
+        let root = open_directory(spool).map_err(failed("open it"))?;
+        let names = ["tmp", "new", "cur"].map(|name| spool.join(name));
+        if names.iter().any(|name| name.symlink_metadata().is_err()) {
+            probe::check_writable(&root).map_err(failed("create tmp/, new/ and cur/"))?;
+        }
+        let [tmp, new, _] = &names;
+        if tmp.exists() && new.exists() {
+            let directories = Directories::open(spool).map_err(failed("open tmp/ and new/"))?;
+            probe::check_writable(&directories.tmp).map_err(failed("write to tmp/"))?;
+            probe::check(&directories.tmp, &directories.new)
+                .map_err(|error| OpenError::failed(spool, error))?;
+        }
+        Ok(Checked::Ready {
+            free: free(&root).map_err(failed("read its free space"))?,
+        })
     }
 
     fn directories(&self) -> Arc<Directories> {
@@ -228,13 +268,37 @@ impl Disk for Maildir {
     }
 
     fn free(&self) -> io::Result<u64> {
-        let stat = rustix::fs::fstatvfs(&self.directories().tmp)?;
-        if stat.f_blocks == 0 {
-            // Some network file systems do not say.
-            return Ok(u64::MAX);
-        }
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        free(&self.directories().tmp)
     }
+}
+
+/// Bytes that may still be written there; `u64::MAX` if that is unknown.
+fn free(directory: &File) -> io::Result<u64> {
+    let stat = rustix::fs::fstatvfs(directory)?;
+    if stat.f_blocks == 0 {
+        // Some network file systems do not say.
+        return Ok(u64::MAX);
+    }
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// The parent of a relative path with one component is the current directory.
+fn or_here(path: &Path) -> &Path {
+    match path.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => path,
+    }
+}
+
+fn open_directory(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty()).map(File::from)?)
+}
+
+fn open_writable(path: &Path) -> io::Result<File> {
+    let directory = open_directory(path)?;
+    probe::check_writable(&directory)?;
+    Ok(directory)
 }
 
 /// The types of a `Stat` differ between systems.

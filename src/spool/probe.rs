@@ -53,7 +53,7 @@ pub(crate) fn probe_again(directories: &Directories, hostname: &str) -> Result<(
 }
 
 /// What can be seen without a file.
-fn check(tmp: &File, new: &File) -> Result<(), SpoolError> {
+pub(crate) fn check(tmp: &File, new: &File) -> Result<(), SpoolError> {
     check_same_mount(tmp, new).map_err(SpoolError::at("rename from tmp/ to new/"))?;
     check_writable(new).map_err(SpoolError::at("write to new/"))
 }

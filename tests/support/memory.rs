@@ -64,7 +64,7 @@ pub enum Event {
 pub fn options(options: &[&str]) -> Options {
     let arguments = ["--hostname", "test.example"].iter().chain(options);
     match options::parse(arguments.map(Into::into)) {
-        Ok(Invocation::Run(options)) => *options,
+        Ok(Invocation::Run(command_line)) => command_line.options().unwrap(),
         other => panic!("{options:?} gives {other:?}"),
     }
 }

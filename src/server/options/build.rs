@@ -6,10 +6,54 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use super::values::{Values, whole_number};
-use super::{Listen, Options, OptionsError, usage_error};
+use super::{Listen, NewAccount, Options, OptionsError, usage_error};
 use crate::server::accounts::parse_network;
-use crate::smtp::{Addresses, Limits};
+use crate::smtp::{Addresses, Limits, SystemId};
 use crate::spool::id::{MAX_SERVER_NAME, is_server_name};
+
+/// The accounts file where none is given.
+pub(super) const ACCOUNTS: &str = "accounts";
+
+/// The account to add, if one is to be added.
+pub(super) fn new_account(values: &Values) -> Result<Option<NewAccount>, OptionsError> {
+    let account = account_values(values)?;
+    if account.is_none() {
+        let extra = ["generate", "networks", "max"];
+        if let Some(name) = extra.into_iter().find(|name| values.is_given(name)) {
+            return Err(usage_error(format!(
+                "option --{name} is of use with --add-account alone"
+            )));
+        }
+    }
+    if account.is_some() && values.is_given("check") {
+        return Err(usage_error(
+            "--check and --add-account exclude each other; give one of them",
+        ));
+    }
+    Ok(account)
+}
+
+/// The same, looking at each value alone.
+pub(super) fn account_values(values: &Values) -> Result<Option<NewAccount>, OptionsError> {
+    let max = match values.is_given("max") {
+        true => Some(values.count("max", 1)?),
+        false => None,
+    };
+    let networks = networks(values, "networks")?;
+    let Some(value) = values.one("add-account") else {
+        return Ok(None);
+    };
+    // A line that begins with '#' is a comment.
+    let id = SystemId::parse(&value.text).filter(|id| !id.as_str().starts_with('#'));
+    let expected = "1 to 255 printable ASCII characters without blanks and ':', \
+                    not beginning with '#'";
+    Ok(Some(NewAccount {
+        id: id.ok_or_else(|| value.invalid(expected))?,
+        generate: values.is_given("generate"),
+        networks,
+        max,
+    }))
+}
 
 pub(super) fn options(values: &Values) -> Result<Options, OptionsError> {
     let largest = i64::MAX as u64;
@@ -18,7 +62,7 @@ pub(super) fn options(values: &Values) -> Result<Options, OptionsError> {
         listeners: listeners(values)?,
         cert: values.path("cert", "certs/server.pem")?,
         key: values.path("key", "certs/server.key")?,
-        accounts: values.path("accounts", "accounts")?,
+        accounts: values.path("accounts", ACCOUNTS)?,
         spool: values.path("spool", "spool")?,
         hostname: hostname(values)?,
         addresses: addresses(values)?,
@@ -35,7 +79,7 @@ pub(super) fn options(values: &Values) -> Result<Options, OptionsError> {
         min_free: values.number("min-free", 64 * 1024 * 1024, 0..=largest)?,
         min_rate: values.number("min-rate", 100, 0..=u32::MAX.into())?,
         sandbox: !values.is_given("no-sandbox"),
-        proxy_from: proxy_from(values)?,
+        proxy_from: networks(values, "proxy-from")?,
         metrics_file: values
             .is_given("metrics-file")
             .then(|| values.path("metrics-file", ""))
@@ -104,8 +148,8 @@ fn is_hostname(name: &str) -> bool {
     is_server_name(name) && !name.starts_with('-') && name.bytes().any(|byte| byte != b'.')
 }
 
-fn proxy_from(values: &Values) -> Result<Vec<IpNet>, OptionsError> {
-    let Some(value) = values.one("proxy-from") else {
+fn networks(values: &Values, name: &str) -> Result<Vec<IpNet>, OptionsError> {
+    let Some(value) = values.one(name) else {
         return Ok(Vec::new());
     };
     value

@@ -152,6 +152,27 @@ pub(super) const TABLE: &[Declared] = &[
         "more options, one per line, without dashes",
     ),
     option(
+        "check",
+        "",
+        "check the options and files, and start nothing",
+    ),
+    option(
+        "add-account",
+        "ID",
+        "add an account and exit; the password is read from\nthe terminal or from standard input",
+    ),
+    option(
+        "generate",
+        "",
+        "with --add-account: make a password, print it once",
+    ),
+    option(
+        "networks",
+        "NETWORKS",
+        "with --add-account: accept logins from there alone",
+    ),
+    option("max", "N", "with --add-account: connections at a time"),
+    option(
         "user",
         "NAME",
         "switch to this user after binding (as root)",
@@ -161,7 +182,16 @@ pub(super) const TABLE: &[Declared] = &[
 ];
 
 /// Options that a configuration file cannot hold.
-const COMMAND_LINE_ONLY: &[&str] = &["config", "help", "version"];
+const COMMAND_LINE_ONLY: &[&str] = &[
+    "config",
+    "check",
+    "add-account",
+    "generate",
+    "networks",
+    "max",
+    "help",
+    "version",
+];
 
 /// What the help says before and after the options.
 const INTRODUCTION: &str = "\

@@ -46,6 +46,16 @@ impl Value {
     }
 }
 
+/// Something that was given and cannot be used.
+#[derive(Debug)]
+pub(crate) struct Invalid {
+    /// The option that it is about, if it is about one.
+    pub(crate) name: Option<&'static str>,
+    pub(crate) error: OptionsError,
+    /// Whether nothing is known of the file.
+    pub(crate) is_whole_file: bool,
+}
+
 /// The options that were given, in any order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Values(Vec<Value>);
@@ -87,8 +97,8 @@ impl Values {
         self
     }
 
-    /// Every value that is invalid in itself.
-    pub(super) fn errors(&self) -> Vec<OptionsError> {
+    /// Those that are valid in themselves, and what is wrong with the others.
+    pub(crate) fn split_invalid(self) -> (Values, Vec<Invalid>) {
         let alone = |value: &Value| {
             let mut values = vec![value.clone()];
             if value.name != "hostname" {
@@ -99,9 +109,22 @@ impl Values {
                     origin: Origin::CommandLine,
                 });
             }
-            build::options(&Values(values)).err()
+            let values = Values(values);
+            let error = build::options(&values).err();
+            error.or_else(|| build::account_values(&values).err())
         };
-        self.0.iter().filter_map(alone).collect()
+        let (mut valid, mut invalid) = (Values::default(), Vec::new());
+        for value in self.0 {
+            match alone(&value) {
+                None => valid.0.push(value),
+                Some(error) => invalid.push(Invalid {
+                    name: Some(value.name),
+                    error,
+                    is_whole_file: false,
+                }),
+            }
+        }
+        (valid, invalid)
     }
 
     pub(super) fn path(&self, name: &str, default: &str) -> Result<PathBuf, OptionsError> {
