@@ -49,6 +49,7 @@ fn run(arguments: &[String]) -> Outcome {
     };
     let mut out = BufWriter::new(io::stdout().lock());
     let code = match first.as_str() {
+        "help" if !rest.is_empty() => help_of(rest, &mut out),
         "help" | "-h" | "--help" => print(&mut out, &help()),
         "-V" | "--version" => print(
             &mut out,
@@ -65,6 +66,17 @@ fn run(arguments: &[String]) -> Outcome {
     Ok(code)
 }
 
+/// `mm4spool help list` is `mm4spool list --help`.
+fn help_of(names: &[String], out: &mut dyn Write) -> Outcome {
+    let name = names.first().map_or("", String::as_str);
+    match Command::find(name) {
+        Some(command) => command.run(&["--help".to_owned()], out),
+        None => Err(Failure::Usage(format!(
+            "unknown command '{name}'; see `mm4spool --help`"
+        ))),
+    }
+}
+
 fn print(out: &mut dyn Write, text: &str) -> Outcome {
     out.write_all(text.as_bytes()).map_err(Failure::Output)?;
     Ok(ExitCode::SUCCESS)
@@ -75,13 +87,15 @@ fn help() -> String {
         .iter()
         .map(|command| format!("  {:<9} {}\n", command.name, command.summary));
     format!(
-        "Usage: mm4spool COMMAND [OPTIONS] SPOOL [ID…]\n\n\
-         Reads the MM4 messages in SPOOL: a Maildir, a directory of .eml files, or one\n\
-         file. ID may be any unique beginning of an ID, or the path of a file.\n\n\
+        "Usage: mm4spool COMMAND [OPTIONS] [SPOOL] [ID…]\n\n\
+         Reads the MM4 messages in SPOOL: a Maildir, a directory of .eml files, one file,\n\
+         or - for standard input; without it $MM4SPOOL, else /var/spool/mm4d. ID may be any\n\
+         unique beginning or piece of an ID, or the path of a file.\n\n\
          {}\n\
-         `mm4spool COMMAND --help` describes a command, `mm4spool --version` prints the\n\
-         version.\n\n\
-         Exit status: 0 done; 1 not done, or `check` found something; 2 usage error.\n",
+         `mm4spool COMMAND --help` describes a command with examples, `mm4spool --version`\n\
+         prints the version.\n\n\
+         Exit status: 0 done; 1 not done, no match in time (`wait`), or `check` found an\n\
+         error; 2 usage error.\n",
         lines.collect::<String>()
     )
 }

@@ -8,6 +8,7 @@ fn a_wrong_command_line_exits_2_with_one_line_that_helps() {
     for (arguments, wanted) in [
         (&[][..], "COMMAND"),
         (&["look"][..], "look"),
+        (&["help", "look"][..], "look"),
         (&["list", "--lst", "3", place.path()][..], "lst"),
         (&["list", "--last", "many", place.path()][..], "--last"),
         (&["list", "--since", "soon", place.path()][..], "--since"),
@@ -90,6 +91,7 @@ fn every_command_has_its_help() {
         }
         assert!(help.contains(&format!("Usage: mm4spool {name}")), "{help}");
         assert_eq!(said(&[name, "-h"]), help);
+        assert_eq!(said(&["help", name]), help);
         assert!(said(&["--help"]).contains(name));
     }
     assert_eq!(
