@@ -14,7 +14,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{Level, debug, error, info, log_enabled, warn};
 
@@ -35,6 +35,9 @@ const MAX_SHOWN: usize = 256;
 /// Characters of an unknown system id that a line shows: a longer one may be a
 /// password that was typed in its place.
 const MAX_UNKNOWN_ID: usize = 32;
+
+/// Accounts that a summary shows.
+const MAX_ACCOUNTS: usize = 100;
 
 /// Lines that need no account.
 static HANDSHAKES: Limit = Limit::new("handshake failed");
@@ -343,6 +346,66 @@ pub fn running_as_root() {
 /// There may be fewer descriptors than drafts.
 pub fn few_descriptors(limit: u64, connections: u32) {
     warn!(target: MM4D, "few file descriptors: messages may be answered 452 when all connections send at once limit={limit} max_connections={connections}");
+}
+
+/// The disk was full at start.
+pub fn no_space(spool: &Path, error: &dyn fmt::Display) {
+    let spool = spool.to_string_lossy();
+    error!(target: MM4D, "spool is full, messages are answered 452 until there is space spool={} error={}", Quoted(&spool), Quoted(&error.to_string()));
+}
+
+/// The certificate has expired, or soon will have.
+pub(crate) fn certificate_expires(warning: &dyn fmt::Display) {
+    warn!(target: MM4D, "{warning}");
+}
+
+/// What a status line shows.
+pub(crate) struct Totals {
+    pub(crate) plain: i64,
+    pub(crate) tls: i64,
+    pub(crate) connections: u64,
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+    pub(crate) refused_connections: u64,
+    pub(crate) failed_logins: u64,
+    /// Each code of the catalogue.
+    pub(crate) replies: Vec<(u16, u64)>,
+    /// Bytes that may still be written to the spool, where that is known.
+    pub(crate) free: Option<u64>,
+}
+
+/// The summary that SIGUSR1 asks for: a line for the server, one for its
+/// refusals, and one for each account that is connected.
+pub(crate) fn status(uptime: Duration, totals: &Totals, accounts: &[(SystemId, u32)]) {
+    let free = totals.free.map(|free| format!(" free={free}"));
+    info!(
+        target: MM4D,
+        "status uptime_seconds={} plain={} tls={} connections={} messages={} bytes={}{}",
+        uptime.as_secs(),
+        totals.plain,
+        totals.tls,
+        totals.connections,
+        totals.messages,
+        totals.bytes,
+        free.unwrap_or_default(),
+    );
+    let refusals = totals.replies.iter();
+    let refusals = refusals.filter(|(code, count)| *code >= 400 && *count > 0);
+    let refusals: String = refusals
+        .map(|(code, count)| format!(" {code}={count}"))
+        .collect();
+    info!(
+        target: MM4D,
+        "status refused_connections={} failed_logins={}{refusals}",
+        totals.refused_connections,
+        totals.failed_logins,
+    );
+    for (id, count) in accounts.iter().take(MAX_ACCOUNTS) {
+        info!(target: MM4D, "status system_id={} connections={count}", Quoted(id.as_str()));
+    }
+    if accounts.len() > MAX_ACCOUNTS {
+        info!(target: MM4D, "status other_accounts={}", accounts.len() - MAX_ACCOUNTS);
+    }
 }
 
 /// The server begins to shut down.

@@ -353,3 +353,28 @@ fn a_reader_of_the_group_cannot_lock_the_server_out() {
     assert!(!ended.success());
     server.start_again();
 }
+
+#[test]
+fn a_disk_that_is_full_at_start_is_answered_452_until_there_is_space() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(_mount) = Mount::new(dir.path(), "4m") else {
+        return skipped("a_disk_that_is_full_at_start", "may not mount a tmpfs");
+    };
+    let spool = dir.path().join("spool");
+    for name in ["tmp", "new", "cur"] {
+        std::fs::create_dir_all(spool.join(name)).unwrap();
+    }
+    let filler = dir.path().join("filler");
+    let _ = std::fs::write(&filler, vec![0; 8 << 20]);
+    let server = Builder::new()
+        .spool(&spool)
+        .options(["--min-free", "0", "--metrics-file"])
+        .options([dir.path().join("x.prom").to_str().unwrap()])
+        .start();
+    for _ in 0..3 {
+        let mut client = Client::logged_in(&server, false);
+        refused(&mut client, b"small\r\n");
+    }
+    std::fs::remove_file(&filler).unwrap();
+    Client::logged_in(&server, true).deliver(b"small\r\n");
+}

@@ -758,3 +758,41 @@ fn a_standard_error_that_takes_nothing_is_no_obstacle() {
         assert_eq!(server.wait().code(), Some(0));
     }
 }
+
+#[test]
+fn sigusr1_logs_a_summary() {
+    let server = Server::start();
+    let mut client = Client::logged_in(&server, true);
+    client.deliver(b"x\r\n");
+    client.command("MAIL FROM:<alice@client.example>", 553);
+    server.signal("USR1");
+    server.wait_for_log("] status system_id=\"peer1\" connections=1\n");
+    let log = server.log();
+    assert!(log.contains("] status uptime_seconds="), "{log}");
+    assert!(
+        log.contains(" plain=0 tls=1 connections=1 messages=1 bytes=3 free="),
+        "{log}"
+    );
+    assert!(
+        log.contains("] status refused_connections=0 failed_logins=0 553=1\n"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_certificate_that_expires_soon_is_a_warning_at_start_and_at_reload() {
+    let mut server = Server::start();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let certificate = params.self_signed(&key).unwrap();
+    fs::write(server.dir.path().join("server.pem"), certificate.pem()).unwrap();
+    fs::write(server.dir.path().join("server.key"), key.serialize_pem()).unwrap();
+    let expected = "server.pem expired at 2020-01-01T00:00:00Z";
+    server.signal("HUP");
+    server.wait_for_log(expected);
+    server.crash_and_restart();
+    wait_for("the warning at start", || {
+        (server.log().matches(expected).count() == 2).then_some(())
+    });
+}

@@ -39,9 +39,10 @@ use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
 
 use rustix::fs::{Access, AtFlags, CWD};
+use rustix::io::Errno;
 
 use super::{Event, worker};
-use crate::log;
+use crate::log::{self, Totals};
 use crate::smtp::{Reply, SystemId, reply};
 use crate::spool::stats::{Histogram, Stats};
 
@@ -222,6 +223,25 @@ impl Metrics {
         self.observed.not_after.store(seconds, Ordering::Relaxed);
     }
 
+    /// The totals that a status line shows.
+    pub(super) fn totals(&self) -> Totals {
+        Totals {
+            plain: self.plain.open.get(),
+            tls: self.tls.open.get(),
+            connections: self.plain.total.get() + self.tls.total.get(),
+            messages: self.messages.sum(),
+            bytes: self.bytes.sum(),
+            refused_connections: self.refused.sum(),
+            failed_logins: self.logins_failed.get(),
+            replies: self
+                .replies
+                .iter()
+                .map(|(code, count)| (*code, count.get()))
+                .collect(),
+            free: self.observed.stats.free(),
+        }
+    }
+
     /// All metrics in the Prometheus text format, version 0.0.4.
     pub fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
@@ -286,6 +306,13 @@ where
             Some(metric) => metric.clone(),
             None => by_value.entry(value.to_owned()).or_default().clone(),
         }
+    }
+}
+
+impl Family<Counter> {
+    fn sum(&self) -> u64 {
+        let by_value = self.by_value.read().unwrap_or_else(PoisonError::into_inner);
+        by_value.values().map(|counter| counter.get()).sum()
     }
 }
 
@@ -486,7 +513,11 @@ impl Exporter {
             error,
         };
         let file = MetricsFile::new(path).map_err(failed)?;
-        export(&file, &metrics).map_err(failed)?;
+        match export(&file, &metrics) {
+            // Space may return; the other reasons stay.
+            Err(error) if is_shortage_of_space(&error) => log::metrics_failed(path, &error),
+            result => result.map_err(failed)?,
+        }
         let (running, stop) = bounded(0);
         let (ending, ended) = bounded(0);
         let thread = worker("metrics", events, move || {
@@ -500,6 +531,11 @@ impl Exporter {
             _thread: thread,
         })
     }
+}
+
+fn is_shortage_of_space(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::NOSPC | Errno::DQUOT))
 }
 
 impl Drop for Exporter {

@@ -34,7 +34,7 @@ use std::fmt::{self, Display};
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -49,6 +49,8 @@ pub use self::start::{StartError, start};
 use self::tls::Acceptor;
 use crate::log;
 
+/// How often the certificate is looked at.
+const DAY: Duration = Duration::from_secs(24 * 3600);
 /// After the grace period, the time left to send the last replies.
 const LAST_REPLIES: Duration = Duration::from_secs(1);
 
@@ -77,15 +79,30 @@ pub struct Server {
     writer: JoinHandle<()>,
     listeners: Vec<JoinHandle<()>>,
     exporter: Option<Exporter>,
+    started: Instant,
+}
+
+/// Logs that the certificate in force has expired, or soon will have.
+fn warn_of_expiry(shared: &Shared, options: &Options) {
+    let acceptor = shared.acceptor();
+    let now = SystemTime::now();
+    if let Some(warning) = acceptor.and_then(|it| it.expiry_warning(&options.cert, now)) {
+        log::certificate_expires(&warning);
+    }
 }
 
 impl Server {
     /// Waits for signals and shuts down at the first SIGTERM or SIGINT.
     pub fn supervise(self, options: &Options) -> Result<(), Died> {
+        let mut next_look = Instant::now() + DAY;
         let signal = loop {
-            match self.next_event(None)? {
+            match self.next_event(Some(next_look))? {
                 Some(Event::Signal(SIGHUP)) => self.reload(options),
-                Some(Event::Signal(SIGUSR1)) => {}
+                Some(Event::Signal(SIGUSR1)) => self.log_status(),
+                None => {
+                    next_look = Instant::now() + DAY;
+                    warn_of_expiry(&self.shared, options);
+                }
                 Some(Event::Signal(signal)) => break signal,
                 _ => {}
             }
@@ -116,7 +133,7 @@ impl Server {
         loop {
             match self.next_event(Some(end))? {
                 Some(Event::Signal(SIGHUP)) => self.reload(options),
-                Some(Event::Signal(SIGUSR1)) => {}
+                Some(Event::Signal(SIGUSR1)) => self.log_status(),
                 Some(Event::Signal(_)) => return Ok(false),
                 Some(_) => {}
                 None => return Ok(true),
@@ -154,11 +171,21 @@ impl Server {
             Ok(acceptor) => {
                 self.shared.set_acceptor(acceptor);
                 log::reloaded("certificate and key");
+                warn_of_expiry(&self.shared, options);
             }
             Err(error) => {
                 self.reload_failed("certificate and key", &error, error.is_denied(), options);
             }
         }
+    }
+
+    fn log_status(&self) {
+        let uptime = self.started.elapsed();
+        log::status(
+            uptime,
+            &self.shared.metrics.totals(),
+            &self.slots.by_account(),
+        );
     }
 
     /// The sandbox may be the reason; the log says so.
@@ -181,6 +208,7 @@ impl Server {
             writer,
             listeners,
             exporter,
+            started: _,
         } = self;
         // A client that is sent away and connects again must not reach this server.
         shared.stop.end_listeners();

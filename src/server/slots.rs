@@ -80,6 +80,16 @@ impl Slots {
         self.lock().total
     }
 
+    /// The connections of each account that has any, the most first.
+    pub(super) fn by_account(&self) -> Vec<(SystemId, u32)> {
+        let table = self.lock();
+        let counts = table.by_account.iter();
+        let mut counts: Vec<_> = counts.map(|(id, count)| (id.clone(), *count)).collect();
+        drop(table);
+        counts.sort_by(|(id, count), (other, more)| more.cmp(count).then(id.cmp(other)));
+        counts
+    }
+
     /// From now on [`Event::Idle`] is sent when the last connection is closed; true
     /// if there is none already.
     pub fn announce_idle(&self) -> bool {

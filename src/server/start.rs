@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use crossbeam_channel::{Sender, unbounded};
 
@@ -22,7 +23,7 @@ use super::signals::Signals;
 use super::slots::Slots;
 use super::tls::{Acceptor, TlsError};
 use super::user::{self, User, UserError};
-use super::{Event, Server, sandbox, stderr, worker};
+use super::{Event, Server, sandbox, stderr, warn_of_expiry, worker};
 use crate::log;
 use crate::smtp::Policy;
 use crate::spool::maildir::Maildir;
@@ -196,7 +197,9 @@ fn serve(
         events,
         writer,
         listeners: Vec::new(),
+        started: Instant::now(),
     };
+    warn_of_expiry(&server.shared, options);
     descriptors::warn_if_few(limit, options.max_connections, options.listeners.len());
     if is_root {
         log::running_as_root();

@@ -72,6 +72,11 @@ impl Availability {
         if matches!(&result, Err(error) if error.is_shortage_of_descriptors()) {
             return;
         }
+        // On a full disk each message is answered 452, and the greeting is given.
+        let result = match result {
+            Err(error) if error.is_shortage_of_space() => Ok(()),
+            result => result,
+        };
         let was_available = self.available.swap(result.is_ok(), Ordering::Relaxed);
         match result {
             Ok(()) if !was_available => log::spool_available(),

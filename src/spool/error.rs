@@ -33,6 +33,15 @@ impl SpoolError {
         )
     }
 
+    /// Whether there was no space: messages get 452, and the spool is in order.
+    pub(crate) fn is_shortage_of_space(&self) -> bool {
+        let errno = rustix::io::Errno::from_io_error(&self.error);
+        matches!(
+            errno,
+            Some(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT)
+        )
+    }
+
     /// For `map_err`.
     pub(crate) fn at(doing: &'static str) -> impl FnOnce(io::Error) -> SpoolError {
         move |error| SpoolError::new(doing, error)

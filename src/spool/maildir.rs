@@ -111,7 +111,10 @@ impl Maildir {
             return Err(in_use());
         }
         report_foreign(&spool.join("tmp"), hostname);
-        probe::probe(&maildir.directories(), hostname).map_err(failed)?;
+        match probe::probe(&maildir.directories(), hostname) {
+            Err(error) if error.is_shortage_of_space() => log::no_space(spool, &error),
+            result => result.map_err(failed)?,
+        }
         Ok(maildir)
     }
 
