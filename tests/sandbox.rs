@@ -281,6 +281,25 @@ fn what_the_given_user_may_not_use_is_reported_at_the_start() {
 }
 
 #[test]
+fn a_reload_of_what_the_user_may_not_read_names_the_user() {
+    if !is_root() {
+        return;
+    }
+    let (uid, gid) = ids();
+    let builder = Builder::new();
+    let dir = builder.path().to_owned();
+    chown(&dir, Some(uid), Some(gid)).unwrap();
+    let mut server = builder.options(["--user", USER]).owner(uid).start();
+    let accounts = dir.join("accounts");
+    chown(&accounts, Some(0), Some(0)).unwrap();
+    fs::set_permissions(&accounts, Permissions::from_mode(0o600)).unwrap();
+    server.signal("HUP");
+    server.wait_for_log(&format!("mm4d runs as user {uid} and group {gid}"));
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
 fn an_unknown_user_is_reported() {
     let (status, text) = Builder::new().options(["--user", "no-such-user"]).fail();
     assert_eq!(status, Some(1), "{text}");

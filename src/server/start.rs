@@ -22,8 +22,9 @@ use super::shared::{Clocks, Shared};
 use super::signals::Signals;
 use super::slots::Slots;
 use super::tls::{Acceptor, TlsError};
-use super::user::{self, User, UserError};
+use super::user::{User, UserError};
 use super::{Event, Server, sandbox, stderr, warn_of_expiry, worker};
+use crate::access;
 use crate::log;
 use crate::smtp::Policy;
 use crate::spool::maildir::Maildir;
@@ -175,7 +176,8 @@ fn serve(
     )
     .map_err(StartError::Pipe)?;
     let shared = Arc::new(shared);
-    let is_root = user::is_root();
+    // A reload that fails names the user, who cannot be asked for in the sandbox.
+    let (user, _) = access::ids();
     confine(options);
 
     // Threads inherit the confinement, so none is started before this line.
@@ -201,7 +203,7 @@ fn serve(
     };
     warn_of_expiry(&server.shared, options);
     descriptors::warn_if_few(limit, options.max_connections, options.listeners.len());
-    if is_root {
+    if user == 0 {
         log::running_as_root();
     }
     accept(server, options, listeners, signals, sender)
