@@ -111,8 +111,6 @@ struct Connection<'s> {
     pace: Pace,
     /// Since when refused commands are counted, and how many there were.
     refusals: (Instant, u32),
-    /// When messages in progress must be done, once the server is going down.
-    grace_end: Option<Instant>,
 }
 
 /// How fast a mail comes, over one window.
@@ -168,7 +166,6 @@ impl<'s> Connection<'s> {
             heard: accepted,
             pace: Pace::default(),
             refusals: (accepted, 0),
-            grace_end: None,
         })
     }
 
@@ -278,7 +275,7 @@ impl<'s> Connection<'s> {
         self.say(&self.session.banner());
         self.heard = Instant::now();
         loop {
-            let flow = if self.grace_end.is_some() && !self.session.is_receiving_mail() {
+            let flow = if self.is_sent_away() {
                 self.hang_up(&reply::SHUTTING_DOWN_421)
             } else {
                 self.expire_reservation();
@@ -312,7 +309,8 @@ impl<'s> Connection<'s> {
                 return self.feed(bytes);
             }
             Received::End => return Ok(ControlFlow::Break("client closed".into())),
-            Received::Stop => self.grace_end = self.shared.stop.grace_end(),
+            // The next turn sees it.
+            Received::Stop => {}
             Received::Deadline => {
                 if self.is_past_grace() {
                     return Ok(self.hang_up(&reply::SHUTTING_DOWN_421));
@@ -361,16 +359,15 @@ impl<'s> Connection<'s> {
             let rest = PACE_WINDOW.saturating_sub(self.pace.waited);
             deadline = deadline.min(Instant::now() + rest);
         }
-        for end in [self.reserved_until, self.grace_end].into_iter().flatten() {
+        let grace_end = self.shared.stop.grace_end();
+        for end in [self.reserved_until, grace_end].into_iter().flatten() {
             deadline = deadline.min(end);
         }
         Clock {
             deadline,
-            // Once it is known, it need not be heard again.
-            stop: match self.grace_end {
-                Some(_) => None,
-                None => Some(self.shared.stop.sessions()),
-            },
+            // A message in progress knows of the shutdown by its deadline.
+            stop: (grace_end.is_none() || !self.session.is_receiving_mail())
+                .then(|| self.shared.stop.sessions()),
         }
     }
 
@@ -395,9 +392,14 @@ impl<'s> Connection<'s> {
         }
     }
 
+    /// Whether the server shuts down and no message in progress keeps the client.
+    fn is_sent_away(&self) -> bool {
+        self.shared.stop.grace_end().is_some() && !self.session.is_receiving_mail()
+    }
+
     fn is_past_grace(&self) -> bool {
-        self.grace_end
-            .is_some_and(|grace_end| Instant::now() >= grace_end)
+        let grace_end = self.shared.stop.grace_end();
+        grace_end.is_some_and(|grace_end| Instant::now() >= grace_end)
     }
 
     fn has_floor(&self) -> bool {
@@ -415,8 +417,6 @@ impl<'s> Connection<'s> {
     /// Gives bytes to the session and performs its steps.
     #[inline(never)]
     fn feed(&mut self, bytes: &[u8]) -> io::Result<ControlFlow<Why>> {
-        // Bytes and the shutdown may have been there at once.
-        self.grace_end = self.shared.stop.grace_end();
         let mut input = bytes;
         let mut heard = self.session.is_receiving_mail();
         while let Some(step) = self.session.receive(&mut input) {
@@ -425,7 +425,7 @@ impl<'s> Connection<'s> {
             if flow.is_break() {
                 return Ok(flow);
             }
-            if self.grace_end.is_some() && !self.session.is_receiving_mail() {
+            if self.is_sent_away() {
                 // The message is done; what else the client has sent must wait.
                 break;
             }
