@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
@@ -241,6 +241,19 @@ const CORPUS: &[Mail] = &[
     },
 ];
 
+/// The objects, one per line, that a program printed before it ended well.
+fn printed_by(output: Output) -> Vec<Value> {
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
 /// What the inspector reads in the `.eml` files of a directory, by their names.
 fn inspected(dir: &Path) -> BTreeMap<String, Value> {
     let output = Command::new(env!("CARGO_BIN_EXE_mm4spool"))
@@ -248,16 +261,8 @@ fn inspected(dir: &Path) -> BTreeMap<String, Value> {
         .arg(dir)
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let text = String::from_utf8(output.stdout).unwrap();
-    let objects = text
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
-    objects
+    printed_by(output)
+        .into_iter()
         .map(|object| (format!("{}.eml", object["id"].as_str().unwrap()), object))
         .collect()
 }
@@ -272,17 +277,9 @@ fn read_by_python(dir: &Path) -> Option<BTreeMap<String, Value>> {
             return None;
         }
     };
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let text = String::from_utf8(output.stdout).unwrap();
-    let objects = text
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
     Some(
-        objects
+        printed_by(output)
+            .into_iter()
             .map(|object| (object["name"].as_str().unwrap().to_owned(), object))
             .collect(),
     )

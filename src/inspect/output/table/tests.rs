@@ -28,15 +28,20 @@ fn listed(spool: &Store, filter: &Filter) -> Vec<String> {
     let entries = spool.entries().unwrap();
     let selection = filter.select(spool, &entries);
     assert!(selection.unreadable.is_empty());
-    let rows = selection.entries.iter().map(|entry| {
+    let text = table(spool, &selection.entries, &entries, 200);
+    text.lines().map(str::to_owned).collect()
+}
+
+/// The table of `shown`, among `all`, on a terminal of that many columns.
+fn table(spool: &Store, shown: &[Entry], all: &[Entry], columns: usize) -> String {
+    let rows = shown.iter().map(|entry| {
         let raw = spool.read(entry).unwrap();
         Row::of(&Message::read(entry, &raw))
     });
     let mut out = Vec::new();
-    let terminal = Terminal::of_columns(200);
-    write(rows.collect(), &entries, &terminal, &mut out).unwrap();
-    let text = String::from_utf8(out).unwrap();
-    text.lines().map(str::to_owned).collect()
+    let terminal = Terminal::of_columns(columns);
+    write(rows.collect(), all, &terminal, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
 }
 
 #[test]
@@ -97,19 +102,7 @@ fn printed(mails: &[String], columns: usize) -> String {
     }
     let spool = Store::open(dir.path()).unwrap();
     let entries = spool.entries().unwrap();
-    let rows = entries.iter().map(|entry| {
-        let raw = spool.read(entry).unwrap();
-        Row::of(&Message::read(entry, &raw))
-    });
-    let mut out = Vec::new();
-    write(
-        rows.collect(),
-        &entries,
-        &Terminal::of_columns(columns),
-        &mut out,
-    )
-    .unwrap();
-    String::from_utf8(out).unwrap()
+    table(&spool, &entries, &entries, columns)
 }
 
 /// Messages of these accounts, with everything that a line can hold.
@@ -209,14 +202,7 @@ fn after_a_burst_a_narrow_table_shows_process_and_count() {
     }
     let spool = Store::open(dir.path()).unwrap();
     let entries = spool.entries().unwrap();
-    let rows = entries.iter().map(|entry| {
-        let raw = spool.read(entry).unwrap();
-        Row::of(&Message::read(entry, &raw))
-    });
-    let mut out = Vec::new();
-    let terminal = Terminal::of_columns(80);
-    write(rows.collect(), &entries, &terminal, &mut out).unwrap();
-    let text = String::from_utf8(out).unwrap();
+    let text = table(&spool, &entries, &entries, 80);
     assert!(text.contains(" 4711-000003 "), "{text}");
     let found = spool.find("4711-000003").unwrap();
     assert!(found.id.contains("4711-000003"));
