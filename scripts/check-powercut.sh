@@ -118,7 +118,7 @@ unpack_packages() {
     [[ -f $KERNEL && -d $MODULES && -f $BUSYBOX ]]
 }
 
-# kernel_package: the package that linux-image-cloud-amd64 stands for at present.
+# kernel_package: the package that linux-image-cloud-amd64 depends on at present.
 kernel_package() {
     apt-cache depends linux-image-cloud-amd64 2>/dev/null |
         sed -n 's/^ *Depends: \(linux-image-[^ ]*\).*/\1/p' | head -n 1

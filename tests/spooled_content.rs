@@ -87,7 +87,7 @@ const REPORT: &[u8] = b"X-Mms-Message-Type: MM4_delivery_report.REQ\r\n\
     From: +972500000003/TYPE=PLMN\r\n\
     X-Mms-MM-Status-Code: Retrieved\r\n";
 
-/// One line of so many bytes, its CRLF among them.
+/// One line of that many bytes, its CRLF included.
 fn line(bytes: usize) -> Vec<u8> {
     let letters = (b'a'..=b'z').cycle().take(bytes - 2);
     letters.chain(*b"\r\n").collect()

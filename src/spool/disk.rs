@@ -11,7 +11,7 @@ use super::SpoolError;
 /// What the spool asks of a file system. Names are file names without slashes.
 pub trait Disk: Send + Sync {
     /// Creates tmp/NAME, which must not exist. As long as the file is open,
-    /// [`Disk::leftover`] tells other servers that it is in use.
+    /// [`Disk::leftover`] shows other servers that it is in use.
     fn create(&self, name: &str) -> io::Result<Box<dyn DraftFile>>;
     /// Removes tmp/NAME.
     fn remove_draft(&self, name: &str) -> io::Result<()>;

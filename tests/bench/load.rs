@@ -23,7 +23,7 @@ pub enum Use {
     Once,
 }
 
-/// Sends `bytes` over so many connections for so long; `started` is called when all are logged in.
+/// Sends `bytes` over a number of connections for a time; `started` is called when all are logged in.
 pub fn run(
     target: &Target,
     connections: usize,

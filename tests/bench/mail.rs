@@ -36,7 +36,7 @@ pub struct Mail {
 }
 
 impl Mail {
-    /// A mail with exactly so many bytes of content; at least those of its header.
+    /// A mail with exactly that many bytes of content; at least those of its header.
     pub fn new(bytes: usize) -> Self {
         let mut sent = Vec::with_capacity(bytes + 3);
         sent.extend_from_slice(HEAD.as_bytes());

@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | byte 0 | the [`World`]: the operator's settings, which call of the spool fails, what was said before |
 //! | byte 1 | how the client's bytes are cut into [`pieces`] |
-//! | the rest | the client's bytes; 0xFE and the byte n behind it are 12200 + n times `A` |
+//! | the rest | the client's bytes; 0xFE and the byte n after it are 12200 + n times `A` |
 //!
 //! Accounts and spool are played by the driver. What it checks is worked out
 //! anew from the bytes, in the plainest way there is ([`judge`]), not asked of
@@ -578,7 +578,7 @@ fn check_path(path: &str) {
 
 // ---------------------------------------------------------------- the judge
 
-/// Where a mail is over, counted from the byte behind the CRLF of DATA.
+/// Where a mail is over, counted from the byte after the CRLF of DATA.
 #[derive(Debug, PartialEq, Eq)]
 enum Over {
     No,
@@ -627,7 +627,7 @@ fn condemned(wire: &[u8], bare: usize, max_message_size: usize) -> Over {
             let line = wire[..at].rsplit(ends_line).next();
             line == Some(b".")
         });
-    // A CR was content before the byte behind it told that it stands alone.
+    // A CR was content before the byte after it showed that it is alone.
     let counted_from = bare + usize::from(wire[bare] == b'\r');
     let limit = counted_from + max_message_size;
     let bytes = dot.map_or(limit, |dot| limit.min(dot + 1));

@@ -370,7 +370,7 @@ impl Server {
         fs::read(self.spool.join("new").join(format!("{id}.eml"))).unwrap()
     }
 
-    /// The client's bytes in the file of a mail: what is behind the trace.
+    /// The client's bytes in the file of a mail: what follows the trace.
     pub fn content(&self, id: &str) -> Vec<u8> {
         content(&self.mail(id))
     }
@@ -386,7 +386,7 @@ pub fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// What is behind the trace: it ends with the line that follows `Received:`.
+/// What follows the trace: it ends with the line that follows `Received:`.
 pub fn content(mail: &[u8]) -> Vec<u8> {
     let text = b"\r\nReceived: ";
     let received = mail

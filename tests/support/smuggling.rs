@@ -58,7 +58,7 @@ pub const VARIANTS: [&[u8]; 41] = [
 /// What must become of the bytes behind a 354.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// A mail of this content; so many bytes belong to it.
+    /// A mail of this content; the number of bytes that belong to it.
     Mail(Vec<u8>, usize),
     /// A CR or an LF alone stands in it: 554 and the close.
     Condemned,

@@ -205,7 +205,7 @@ impl<'b> Input<'b> {
         Some(text.strip_prefix(b"\"").unwrap_or(text))
     }
 
-    /// 8.4.1.2: by its first byte a length and so many bytes, a text or a number.
+    /// 8.4.1.2: by its first byte a length and that many bytes, a text or a number.
     fn value(&mut self) -> Option<Value<'b>> {
         match self.peek()? {
             0..=31 => {

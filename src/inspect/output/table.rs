@@ -441,7 +441,7 @@ impl Accounts {
     }
 }
 
-/// A text cut to so many columns at its end or at its beginning.
+/// A text cut to a number of columns at its end or at its beginning.
 fn cut_at(text: &str, columns: usize, is_end_shown: bool) -> String {
     match is_end_shown {
         true => terminal::cut_begin(text, columns),
