@@ -343,6 +343,11 @@ pub fn running_as_root() {
     warn!(target: MM4D, "running as root: give --user NAME, or start mm4d as an ordinary user");
 }
 
+/// `NOTIFY_SOCKET` cannot be used.
+pub fn cannot_notify(error: &io::Error) {
+    warn!(target: MM4D, "cannot reach the service manager, it learns nothing: unset NOTIFY_SOCKET where there is none error={}", Quoted(&error.to_string()));
+}
+
 /// There may be fewer descriptors than drafts.
 pub fn few_descriptors(limit: u64, connections: u32) {
     warn!(target: MM4D, "few file descriptors: messages may be answered 452 when all connections send at once limit={limit} max_connections={connections}");

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use mm4d::log;
+use mm4d::server::inherited::{self, Inherited};
 use mm4d::server::options::{self, CommandLine, Invocation, NewAccount, Options, OptionsError};
 use mm4d::server::signals::Signals;
 use mm4d::server::{self, add_account, check, stderr};
@@ -38,11 +39,15 @@ fn run(command_line: CommandLine) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(FAILURE, &format!("cannot handle signals: {error}")),
     };
-    let options = match command_line.options() {
+    let mut options = match command_line.options() {
         Ok(options) => options,
         Err(error) => return fail(options_status(&error), &error.to_string()),
     };
-    match serve(&options, signals) {
+    let inherited = match inherited::take(&mut options) {
+        Ok(inherited) => inherited,
+        Err(error) => return fail(FAILURE, &error.to_string()),
+    };
+    match serve(&options, signals, inherited) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(FAILURE, &error),
     }
@@ -91,7 +96,7 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-fn serve(options: &Options, signals: Signals) -> Result<(), String> {
+fn serve(options: &Options, signals: Signals, inherited: Vec<Inherited>) -> Result<(), String> {
     log::install(Box::new(stderr::Stderr), stderr::is_journal())
         .map_err(|error| error.to_string())?;
     std::panic::set_hook(Box::new(|panic| {
@@ -100,7 +105,7 @@ fn serve(options: &Options, signals: Signals) -> Result<(), String> {
         let name = thread.name().unwrap_or_default();
         log::panicked(place.as_deref().unwrap_or("?"), name);
     }));
-    let server = server::start(options, signals).map_err(|error| error.to_string())?;
+    let server = server::start(options, signals, inherited).map_err(|error| error.to_string())?;
     server.supervise(options).map_err(|error| error.to_string())
 }
 

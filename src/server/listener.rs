@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::connection::{self, Client};
+use super::inherited::Inherited;
 use super::options::Listen;
 use super::shared::Shared;
 use super::slots::Slots;
@@ -42,6 +43,8 @@ pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     tls: bool,
+    /// Whether it stays open when this process ends.
+    inherited: bool,
     /// Where connections begin with a PROXY header.
     proxy_from: Vec<IpNet>,
 }
@@ -57,6 +60,7 @@ impl Listener {
                         address: socket.local_addr()?,
                         socket,
                         tls: listen.tls,
+                        inherited: false,
                         proxy_from: proxy_from.to_vec(),
                     });
                 }
@@ -66,8 +70,23 @@ impl Listener {
         Err(last)
     }
 
+    /// Uses a socket of the service manager.
+    pub fn inherit(from: Inherited, proxy_from: &[IpNet]) -> Listener {
+        Listener {
+            socket: from.socket,
+            address: from.address,
+            tls: from.tls,
+            inherited: true,
+            proxy_from: proxy_from.to_vec(),
+        }
+    }
+
     /// Lets clients connect; they are accepted by [`Listener::run`].
     pub fn listen(&self) -> io::Result<()> {
+        // The backlog of an inherited one is the service manager's to choose.
+        if self.inherited {
+            return Ok(());
+        }
         SockRef::from(&self.socket).listen(BACKLOG)
     }
 
@@ -113,8 +132,12 @@ impl Listener {
     }
 
     /// Tells those who wait to be accepted that the server is going down; the
-    /// end of the listener would be a reset to them.
+    /// end of the listener would be a reset to them. On an inherited socket they
+    /// wait for the next server.
     fn turn_away(&self, shared: &Shared, slots: &Arc<Slots>) {
+        if self.inherited {
+            return;
+        }
         // A flood has no end, and the shutdown must have one.
         let deadline = Instant::now() + TURN_AWAY;
         while Instant::now() < deadline {

@@ -14,8 +14,10 @@ pub mod descriptors;
 mod files;
 mod hash_cost;
 mod hash_queue;
+pub mod inherited;
 pub mod listener;
 pub mod metrics;
+mod notify;
 pub mod options;
 mod peers;
 mod prompt;
@@ -42,6 +44,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use self::accounts::Accounts;
 use self::files::Source;
 use self::metrics::Exporter;
+use self::notify::Notify;
 use self::options::Options;
 use self::shared::Shared;
 use self::slots::Slots;
@@ -53,6 +56,9 @@ use crate::log;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// After the grace period, the time left to send the last replies.
 const LAST_REPLIES: Duration = Duration::from_secs(1);
+/// What a shutdown may take in addition to the grace period: the service manager
+/// kills the process after that.
+const STOP_MARGIN: Duration = Duration::from_secs(15);
 
 /// A thread that the server needs has ended: a defect of mm4d. The log names the
 /// place.
@@ -79,6 +85,7 @@ pub struct Server {
     writer: JoinHandle<()>,
     listeners: Vec<JoinHandle<()>>,
     exporter: Option<Exporter>,
+    notify: Notify,
     started: Instant,
 }
 
@@ -93,10 +100,10 @@ fn warn_of_expiry(shared: &Shared, options: &Options) {
 
 impl Server {
     /// Waits for signals and shuts down at the first SIGTERM or SIGINT.
-    pub fn supervise(self, options: &Options) -> Result<(), Died> {
+    pub fn supervise(mut self, options: &Options) -> Result<(), Died> {
         let mut next_look = Instant::now() + DAY;
         let signal = loop {
-            match self.next_event(Some(next_look))? {
+            match self.next_event(next_look)? {
                 Some(Event::Signal(SIGHUP)) => self.reload(options),
                 Some(Event::Signal(SIGUSR1)) => self.log_status(),
                 None => {
@@ -118,20 +125,23 @@ impl Server {
             "SIGTERM"
         };
         log::stopping(name, self.slots.taken());
+        self.notify.stopping(options.shutdown_grace + STOP_MARGIN);
         self.shut_down(options.shutdown_grace)
     }
 
     /// Serves open sessions for the drain time while new connections get 421.
     /// `false` when a second signal ended it.
-    fn drain(&self, options: &Options) -> Result<bool, Died> {
+    fn drain(&mut self, options: &Options) -> Result<bool, Died> {
         if options.drain.is_zero() {
             return Ok(true);
         }
         self.shared.stop.drain();
+        self.notify
+            .stopping(options.drain + options.shutdown_grace + STOP_MARGIN);
         log::draining(options.drain.as_secs(), self.slots.taken());
         let end = Instant::now() + options.drain;
         loop {
-            match self.next_event(Some(end))? {
+            match self.next_event(end)? {
                 Some(Event::Signal(SIGHUP)) => self.reload(options),
                 Some(Event::Signal(SIGUSR1)) => self.log_status(),
                 Some(Event::Signal(_)) => return Ok(false),
@@ -142,12 +152,9 @@ impl Server {
     }
 
     /// The next event, or `None` at `deadline`.
-    fn next_event(&self, deadline: Option<Instant>) -> Result<Option<Event>, Died> {
-        let event = match deadline {
-            Some(deadline) => self.events.recv_deadline(deadline),
-            None => self.events.recv().map_err(Into::into),
-        };
-        match event {
+    fn next_event(&mut self, deadline: Instant) -> Result<Option<Event>, Died> {
+        let status = || status(&self.shared, &self.slots);
+        match next_event(&self.events, &mut self.notify, status, deadline) {
             Ok(Event::WorkerDied(name)) => Err(Died(name)),
             Ok(event) => Ok(Some(event)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
@@ -155,8 +162,14 @@ impl Server {
         }
     }
 
-    /// The accounts are validated on their own, certificate and key together.
     fn reload(&self, options: &Options) {
+        self.notify.reloading();
+        self.read_again(options);
+        self.notify.ready();
+    }
+
+    /// The accounts are validated on their own, certificate and key together.
+    fn read_again(&self, options: &Options) {
         match Accounts::read(&options.accounts, Source::RegularFile) {
             Ok(accounts) => {
                 self.shared.set_accounts(accounts);
@@ -208,6 +221,7 @@ impl Server {
             writer,
             listeners,
             exporter,
+            mut notify,
             started: _,
         } = self;
         // A client that is sent away and connects again must not reach this server.
@@ -219,7 +233,8 @@ impl Server {
         let deadline = Instant::now() + grace + LAST_REPLIES;
         let mut idle = slots.announce_idle();
         while !idle {
-            match events.recv_deadline(deadline) {
+            let status = || status(&shared, &slots);
+            match next_event(&events, &mut notify, status, deadline) {
                 Ok(Event::Idle) => idle = true,
                 Ok(Event::Signal(SIGHUP | SIGUSR1)) => {}
                 Ok(Event::WorkerDied(name)) => return Err(Died(name)),
@@ -238,6 +253,33 @@ impl Server {
         drop(exporter);
         Ok(())
     }
+}
+
+/// Waits for an event until `deadline`, and meanwhile reports to the service
+/// manager that the server is alive. `status` takes locks that serving a client takes: a
+/// server whose clients wait for one of them forever does not get to do so.
+fn next_event(
+    events: &Receiver<Event>,
+    notify: &mut Notify,
+    status: impl Fn() -> String,
+    deadline: Instant,
+) -> Result<Event, RecvTimeoutError> {
+    loop {
+        notify.alive(&status);
+        let until = notify.due().map_or(deadline, |due| due.min(deadline));
+        match events.recv_deadline(until) {
+            Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {}
+            result => return result,
+        }
+    }
+}
+
+/// What the service manager shows of the server, in one line.
+fn status(shared: &Shared, slots: &Slots) -> String {
+    let connections = slots.taken();
+    let totals = shared.metrics.totals();
+    let (plain, tls, messages) = (totals.plain, totals.tls, totals.messages);
+    format!("connections {connections} (plain {plain}, TLS {tls}), messages {messages}")
 }
 
 /// What the supervisor waits for.

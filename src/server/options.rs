@@ -40,6 +40,8 @@ pub enum Invocation {
 pub struct Options {
     /// Where to listen; never empty.
     pub listeners: Vec<Listen>,
+    /// Whether they are the default, because none was given.
+    pub has_default_listeners: bool,
     /// PEM certificate chain.
     pub cert: PathBuf,
     /// PEM private key.

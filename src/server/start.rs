@@ -15,8 +15,10 @@ use crossbeam_channel::{Sender, unbounded};
 
 use super::accounts::{Accounts, AccountsError};
 use super::descriptors::{self, DescriptorsError};
+use super::inherited::{Inherited, InheritedError};
 use super::listener::Listener;
 use super::metrics::{Exporter, MetricsError};
+use super::notify::Notify;
 use super::options::{Listen, Options};
 use super::shared::{Clocks, Shared};
 use super::signals::Signals;
@@ -57,6 +59,8 @@ pub enum StartError {
         /// What failed.
         error: io::Error,
     },
+    /// A socket of the service manager.
+    Inherited(InheritedError),
     /// The metrics file.
     Metrics(MetricsError),
     /// A pipe could not be made.
@@ -76,6 +80,7 @@ impl fmt::Display for StartError {
             }
             StartError::Descriptors(error) => error.fmt(f),
             StartError::Spool(error) => error.fmt(f),
+            StartError::Inherited(error) => error.fmt(f),
             StartError::Metrics(error) => error.fmt(f),
             StartError::Bind { listen, error } => {
                 let hint = match error.kind() {
@@ -113,6 +118,7 @@ impl Error for StartError {
             StartError::Unprivileged { error, .. } => Some(error.as_ref()),
             StartError::Descriptors(error) => Some(error),
             StartError::Spool(error) => Some(error),
+            StartError::Inherited(error) => Some(error),
             StartError::Metrics(error) => Some(error),
             StartError::Bind { error, .. }
             | StartError::Pipe(error)
@@ -122,12 +128,16 @@ impl Error for StartError {
 }
 
 /// Starts the server; it accepts clients when this returns.
-pub fn start(options: &Options, signals: Signals) -> Result<Server, StartError> {
+pub fn start(
+    options: &Options,
+    signals: Signals,
+    inherited: Vec<Inherited>,
+) -> Result<Server, StartError> {
     let user = options.user.as_deref().map(User::find);
     let user = user.transpose().map_err(StartError::User)?;
     let limit = descriptors::raise(options.max_connections, options.listeners.len())
         .map_err(StartError::Descriptors)?;
-    let listeners = bind(options)?;
+    let listeners = bind(options, inherited)?;
     if let Some(user) = user {
         user.switch().map_err(StartError::User)?;
     }
@@ -178,6 +188,10 @@ fn serve(
     let shared = Arc::new(shared);
     // A reload that fails names the user, who cannot be asked for in the sandbox.
     let (user, _) = access::ids();
+    let notify = Notify::from_env().unwrap_or_else(|error| {
+        log::cannot_notify(&error);
+        Notify::none()
+    });
     confine(options);
 
     // Threads inherit the confinement, so none is started before this line.
@@ -199,6 +213,7 @@ fn serve(
         events,
         writer,
         listeners: Vec::new(),
+        notify,
         started: Instant::now(),
     };
     warn_of_expiry(&server.shared, options);
@@ -209,14 +224,28 @@ fn serve(
     accept(server, options, listeners, signals, sender)
 }
 
-fn bind(options: &Options) -> Result<Vec<Listener>, StartError> {
-    let bind = |listen: &Listen| {
-        Listener::bind(listen, &options.proxy_from).map_err(|error| StartError::Bind {
+/// A listener that the service manager has bound takes the place of one of the
+/// options.
+fn bind(options: &Options, mut inherited: Vec<Inherited>) -> Result<Vec<Listener>, StartError> {
+    let mut bind = |listen: &Listen| {
+        let listener = match inherited.iter().position(|socket| socket.is(listen)) {
+            Some(index) => Ok(Listener::inherit(
+                inherited.swap_remove(index),
+                &options.proxy_from,
+            )),
+            None => Listener::bind(listen, &options.proxy_from),
+        };
+        listener.map_err(|error| StartError::Bind {
             listen: listen.clone(),
             error,
         })
     };
-    options.listeners.iter().map(bind).collect()
+    let listeners = options.listeners.iter().map(&mut bind);
+    let listeners = listeners.collect::<Result<Vec<Listener>, _>>()?;
+    match inherited.pop() {
+        Some(socket) => Err(StartError::Inherited(InheritedError::NotWanted(socket))),
+        None => Ok(listeners),
+    }
 }
 
 fn confine(options: &Options) {
@@ -293,6 +322,7 @@ fn accept(
         &options.spool.to_string_lossy(),
     );
     announce(&names);
+    server.notify.ready();
     Ok(server)
 }
 

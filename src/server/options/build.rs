@@ -60,6 +60,7 @@ pub(super) fn options(values: &Values) -> Result<Options, OptionsError> {
     let default_size = Limits::default().max_message_size;
     Ok(Options {
         listeners: listeners(values)?,
+        has_default_listeners: !(values.is_given("listen") || values.is_given("tls-listen")),
         cert: values.path("cert", "certs/server.pem")?,
         key: values.path("key", "certs/server.key")?,
         accounts: values.path("accounts", ACCOUNTS)?,
