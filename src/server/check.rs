@@ -58,7 +58,7 @@ pub fn check(command_line: CommandLine) -> Report {
         spool(&mut report, &options);
     }
     if let Some(path) = &options.metrics_file {
-        match metrics::check(path) {
+        match metrics::file::check(path) {
             Ok(()) => report.plan(format_args!("write metrics to {}", path.display())),
             Err(error) => report.problem(&error),
         }

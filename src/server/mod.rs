@@ -43,7 +43,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use self::accounts::Accounts;
 use self::files::Source;
-use self::metrics::Exporter;
+use self::metrics::file::Exporter;
 use self::notify::Notify;
 use self::options::Options;
 use self::shared::Shared;

@@ -17,7 +17,7 @@ use super::accounts::{Accounts, AccountsError};
 use super::descriptors::{self, DescriptorsError};
 use super::inherited::{Inherited, InheritedError};
 use super::listener::Listener;
-use super::metrics::{Exporter, MetricsError};
+use super::metrics::file::{Exporter, MetricsError};
 use super::notify::Notify;
 use super::options::{Listen, Options};
 use super::shared::{Clocks, Shared};

@@ -1,21 +1,20 @@
 //! The accounts file and the verification of logins.
 //!
-//! A line is `system_id:hash[:networks[:option…]]`. The hash is SHA-crypt, `$6$…`
-//! or `$5$…`, as `openssl passwd -6` prints it. `networks` is a comma list of
-//! CIDR networks; an account with a hash accepts logins only from there, and an
-//! account without one has every client from there logged in from the start. The
-//! only option is `max=N`, connections of the account at a time.
-//! A hash costs milliseconds by design, so a correct login
-//! that is repeated is recognised by a digest, keyed with random bytes of this
-//! process and forgotten on reload. Every refusal costs the same, one hash of
-//! the dearest kind in the file, whether the id is known or not
-//! (see `hash_cost.rs`). A file with any error is rejected as a whole.
+//! `file.rs` has the form of the file. An account with a hash and with networks
+//! accepts logins only from there; an account without a hash has every client
+//! from its networks logged in from the start.
+//!
+//! A hash costs milliseconds by design, so a correct login that is repeated is
+//! recognised by a digest, keyed with random bytes of this process and forgotten
+//! on reload. Every refusal costs the same, one hash of the most expensive kind in
+//! the file, whether the id is known or not (see `hash_cost.rs`).
 
-use std::collections::{HashMap, HashSet};
-use std::fmt;
-use std::io;
+mod error;
+mod file;
+
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -23,21 +22,17 @@ use ipnet::IpNet;
 use sha_crypt::{PasswordVerifier, ShaCrypt};
 use sha2::Sha256;
 
+pub use self::error::AccountsError;
+use self::error::Fault;
+use self::file::Parsed;
+pub(super) use self::file::{check, parse_network};
 use super::files::{self, Source};
-use super::hash_cost::{Kind, Refusal, Work};
-use crate::access::{self, Use};
+use super::hash_cost::{Refusal, Work};
 use crate::smtp::limits::MAX_PASSWORD;
 use crate::smtp::{Credentials, SystemId};
 
-/// Rounds that a hash may ask for; the lower bound is SHA-crypt's own, the
-/// upper one keeps a login under a second.
-const ROUNDS: std::ops::RangeInclusive<u32> = 1_000..=100_000;
-/// What a hash without `rounds=` means.
-const DEFAULT_ROUNDS: u32 = 5_000;
 /// Bytes of an accounts file at most.
 pub(super) const MAX_FILE: u64 = 16 * 1024 * 1024;
-/// Characters of a salt at most.
-const MAX_SALT: usize = 16;
 
 /// The accounts in force.
 pub struct Accounts {
@@ -87,96 +82,6 @@ pub enum Refused {
     Network,
 }
 
-/// Why the accounts file cannot be used.
-#[derive(Debug)]
-pub struct AccountsError {
-    path: PathBuf,
-    fault: Fault,
-}
-
-#[derive(Debug)]
-enum Fault {
-    Unreadable {
-        error: io::Error,
-        remedy: Option<String>,
-    },
-    Line {
-        number: usize,
-        fault: &'static str,
-    },
-    Empty,
-    NoRandomness(io::Error),
-}
-
-impl fmt::Display for AccountsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
-        match &self.fault {
-            Fault::Unreadable { error, remedy } => {
-                write!(f, "cannot read the accounts file {path}: {error}; ")?;
-                match remedy {
-                    Some(remedy) => f.write_str(remedy),
-                    None if error.kind() == io::ErrorKind::NotFound => write!(
-                        f,
-                        "make it with `mm4d --add-account ID --accounts {path}`, \
-                         or give another with --accounts"
-                    ),
-                    None => f.write_str("give another with --accounts"),
-                }
-            }
-            Fault::Line { number, fault } => {
-                write!(f, "the accounts file {path}, line {number}: {fault}")
-            }
-            Fault::Empty => write!(
-                f,
-                "the accounts file {path} holds no account; add one with \
-                 `mm4d --add-account ID --accounts {path}`"
-            ),
-            Fault::NoRandomness(error) => write!(
-                f,
-                "no random octets to keep the accounts {path} with: {error}; mm4d needs getrandom(2)"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for AccountsError {}
-
-/// The names in `text`, which is to be, or was, in the accounts file `path`.
-pub(super) fn check(text: &[u8], path: &Path) -> Result<HashSet<SystemId>, AccountsError> {
-    match parse(text) {
-        Ok(parsed) => Ok(parsed.by_id.into_keys().collect()),
-        Err(fault) => Err(AccountsError {
-            path: path.to_owned(),
-            fault,
-        }),
-    }
-}
-
-impl AccountsError {
-    /// Whether there is nothing in the file but comments.
-    pub(super) fn is_empty(&self) -> bool {
-        matches!(self.fault, Fault::Empty)
-    }
-
-    pub(super) fn unreadable(path: &Path, error: io::Error) -> AccountsError {
-        let remedy = match error.kind() {
-            io::ErrorKind::PermissionDenied => access::remedy(path, Use::Read),
-            _ => None,
-        };
-        AccountsError {
-            path: path.to_owned(),
-            fault: Fault::Unreadable { error, remedy },
-        }
-    }
-
-    /// Whether the file is there and may not be read.
-    pub fn is_denied(&self) -> bool {
-        matches!(&self.fault, Fault::Unreadable { error, .. }
-            if error.kind() == io::ErrorKind::PermissionDenied)
-    }
-}
-
 impl Accounts {
     /// Reads `path`; reports the first error.
     pub fn load(path: &Path) -> Result<Accounts, AccountsError> {
@@ -191,7 +96,7 @@ impl Accounts {
         };
         let text = files::read(path, MAX_FILE, source)
             .map_err(|error| AccountsError::unreadable(path, error))?;
-        let Parsed { by_id, by_network } = parse(&text).map_err(failed)?;
+        let Parsed { by_id, by_network } = file::parse(&text).map_err(failed)?;
         let mut secret = [0; 64];
         rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())
             .map_err(|error| failed(Fault::NoRandomness(error.into())))?;
@@ -339,160 +244,6 @@ impl Password {
             .verify_password(password, self.hash.as_str())
             .is_ok()
     }
-}
-
-struct Parsed {
-    by_id: HashMap<SystemId, Account>,
-    by_network: HashMap<IpNet, SystemId>,
-}
-
-fn parse(text: &[u8]) -> Result<Parsed, Fault> {
-    let mut by_id = HashMap::new();
-    let mut by_network = HashMap::new();
-    for (index, line) in text.split(|&octet| octet == b'\n').enumerate() {
-        let number = index + 1;
-        let wrong = |fault| Fault::Line { number, fault };
-        let line = std::str::from_utf8(line)
-            .map_err(|_| wrong("not UTF-8; a line is system_id:hash"))?
-            .trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let (id, rest) = line
-            .split_once(':')
-            .ok_or_else(|| wrong("no colon; a line is system_id:hash"))?;
-        let id = SystemId::parse(id).ok_or_else(|| {
-            wrong("the system_id must be 1 to 255 printable ASCII characters without blanks")
-        })?;
-        let account = parse_account(rest).map_err(wrong)?;
-        if account.password.is_none() {
-            for network in &account.networks {
-                if by_network.insert(*network, id.clone()).is_some() {
-                    return Err(wrong(
-                        "this network is given for an account without a hash before; remove one",
-                    ));
-                }
-            }
-        }
-        if by_id.insert(id, account).is_some() {
-            return Err(wrong(
-                "this system_id is on an earlier line too; remove one",
-            ));
-        }
-    }
-    if by_id.is_empty() {
-        return Err(Fault::Empty);
-    }
-    Ok(Parsed { by_id, by_network })
-}
-
-/// `hash[:networks[:option…]]`. IPv6 networks hold colons, options hold `=`.
-fn parse_account(text: &str) -> Result<Account, &'static str> {
-    let (hash, rest) = match text.split_once(':') {
-        Some((hash, rest)) => (hash, Some(rest)),
-        None => (text, None),
-    };
-    let mut networks = rest.unwrap_or_default();
-    let mut max = None;
-    while let Some((before, option)) = networks.rsplit_once(':') {
-        if !option.contains('=') {
-            break;
-        }
-        if max.replace(parse_option(option)?).is_some() {
-            return Err("max is given twice; remove one");
-        }
-        networks = before;
-    }
-    let networks = match networks {
-        "" => Vec::new(),
-        networks => networks
-            .split(',')
-            .map(|network| parse_network(network.trim()))
-            .collect::<Result<_, _>>()?,
-    };
-    if hash.is_empty() && networks.is_empty() {
-        return Err("an account without a hash needs networks; add a hash or networks");
-    }
-    let password = match hash {
-        "" => None,
-        hash => Some(parse_hash(hash)?),
-    };
-    Ok(Account {
-        password,
-        networks,
-        max,
-    })
-}
-
-fn parse_option(text: &str) -> Result<u32, &'static str> {
-    const EXPECTED: &str = "unknown option; max=N with N from 1 is the only one";
-    let digits = text.strip_prefix("max=").ok_or(EXPECTED)?;
-    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let max = plain.then(|| digits.parse().ok()).flatten();
-    max.filter(|&max| max > 0).ok_or(EXPECTED)
-}
-
-/// A CIDR network such as 192.0.2.0/24 or 2001:db8::/32.
-pub(super) fn parse_network(text: &str) -> Result<IpNet, &'static str> {
-    let network: IpNet = text
-        .parse()
-        .map_err(|_| "not a network; write it as 192.0.2.0/24, 2001:db8::/32 or 192.0.2.1/32")?;
-    if network != network.trunc() {
-        return Err("the network has host bits set; the bits after the prefix must be 0");
-    }
-    match network {
-        IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some() => {
-            Err("an IPv4-mapped network never matches; write it as an IPv4 network")
-        }
-        network => Ok(network),
-    }
-}
-
-/// `$5$` or `$6$`, `rounds=N$` where given, the salt, `$`, the hash.
-fn parse_hash(hash: &str) -> Result<Password, &'static str> {
-    const FORM: &str =
-        "the hash must be SHA-crypt, $6$… or $5$…; make one with `openssl passwd -6`";
-    let (kind, rest, length) = if let Some(rest) = hash.strip_prefix("$6$") {
-        (Kind::Sha512, rest, 86)
-    } else if let Some(rest) = hash.strip_prefix("$5$") {
-        (Kind::Sha256, rest, 43)
-    } else {
-        return Err(FORM);
-    };
-    let (rounds, rest) = match rest.strip_prefix("rounds=") {
-        Some(rest) => {
-            let (digits, rest) = rest.split_once('$').ok_or(FORM)?;
-            let plain = digits.bytes().all(|octet| octet.is_ascii_digit());
-            let rounds = plain.then(|| digits.parse().ok()).flatten().unwrap_or(0);
-            (rounds, rest)
-        }
-        None => (DEFAULT_ROUNDS, rest),
-    };
-    if !ROUNDS.contains(&rounds) {
-        return Err("the rounds of the hash must be 1000 to 100000");
-    }
-    let (salt, digest) = rest.split_once('$').ok_or(FORM)?;
-    let alphabet = |text: &str| {
-        text.bytes()
-            .all(|octet| octet.is_ascii_alphanumeric() || octet == b'.' || octet == b'/')
-    };
-    if salt.is_empty() {
-        // `openssl passwd -6` does not accept it either.
-        return Err("the hash has an empty salt; make one with `openssl passwd -6`");
-    }
-    if salt.len() > MAX_SALT || !alphabet(salt) || digest.len() != length || !alphabet(digest) {
-        return Err(FORM);
-    }
-    let password = Password {
-        hash: hash.to_owned(),
-        work: Work {
-            kind,
-            salt: salt.len(),
-            rounds,
-        },
-        remembered: OnceLock::new(),
-    };
-    Ok(password)
 }
 
 #[cfg(test)]
