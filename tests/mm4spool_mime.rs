@@ -209,6 +209,13 @@ const CORPUS: &[Mail] = &[
         python: None,
     },
     Mail {
+        name: "uuencoded_within_a_text",
+        mail: b"Subject: x\n\nlook:\nbegin 644 a.gif\n#86)C\n`\nend\nbye\n",
+        subject: Some("x"),
+        parts: &[("text/plain", Some("look:\nbye")), ("image/gif", None)],
+        python: Some("leaves it in the text"),
+    },
+    Mail {
         name: "html",
         mail: b"Content-Type: text/html; charset=utf-8\n\n<p>one &amp; two</p>\n",
         subject: None,

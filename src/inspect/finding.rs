@@ -29,7 +29,7 @@ pub enum Code {
     BadBase64,
     /// Quoted-printable that cannot be decoded whole.
     BadQuotedPrintable,
-    /// Uuencoded text that cannot be decoded whole.
+    /// Uuencoded text that cannot be decoded whole, or that has text around it.
     BadUuencode,
     /// A transfer encoding that is unknown.
     UnknownEncoding,

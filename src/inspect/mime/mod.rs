@@ -7,11 +7,13 @@
 //! Limits: [`MAX_DEPTH`] levels, [`MAX_PARTS`] parts; what is deeper or beyond
 //! stays one undivided part, with a finding. Nothing fails: a transfer encoding
 //! that is broken gives what could be decoded, and a finding. The time is linear in
-//! the length of the mail times its depth.
+//! the length of the mail times its depth. A uuencoded file within a plain text that has
+//! no transfer encoding is a part of its own, after the text that is left.
 
 pub mod charset;
 pub mod header;
 pub mod html;
+mod inline;
 mod multipart;
 pub mod params;
 pub mod transfer;
@@ -87,10 +89,42 @@ impl<'a> Walk<'a> {
                 Some(undivided) => part = undivided,
             }
         }
+        let blocks = match part.may_hold_files() {
+            true => inline::blocks(body, MAX_PARTS.saturating_sub(self.parts.len() + 1)),
+            false => Vec::new(),
+        };
+        if blocks.is_empty() {
+            self.leaf(part, keep(body));
+        } else {
+            self.text_with_files(part, body, &blocks, keep);
+        }
+    }
+
+    fn leaf(&mut self, mut part: Part<'a>, body: Cow<'a, [u8]>) {
         self.leaves += 1;
         part.number = Some(self.leaves);
-        part.body = keep(body);
+        part.body = body;
         self.parts.push(part);
+    }
+
+    /// A text, unless it is blank, and after it each file that was uuencoded within it.
+    fn text_with_files<'b>(
+        &mut self,
+        text: Part<'a>,
+        body: &'b [u8],
+        blocks: &[inline::Block],
+        keep: Keep<'b, 'a>,
+    ) {
+        let depth = text.depth;
+        let rest = inline::without(body, blocks);
+        if !rest.trim_ascii().is_empty() {
+            self.leaf(text, Cow::Owned(rest));
+        }
+        for block in blocks {
+            let file = Part::uuencoded(&block.name, depth);
+            let place = body.get(block.place.clone()).unwrap_or_default();
+            self.leaf(file, keep(place));
+        }
     }
 
     /// Divides a multipart; one that cannot be divided is returned.
@@ -249,7 +283,30 @@ fn describe<'a>(header: &Header<'_>, depth: usize, default: &str) -> Part<'a> {
     }
 }
 
+impl<'a> Part<'a> {
+    /// A file of that name within a text; its body is still empty.
+    fn uuencoded(name: &str, depth: usize) -> Part<'a> {
+        Part {
+            number: None,
+            depth,
+            media_type: inline::type_of(name).to_owned(),
+            params: BTreeMap::new(),
+            name: Some(name.to_owned()),
+            content_id: None,
+            location: None,
+            encoding: "x-uuencode".to_owned(),
+            body: Cow::Borrowed(&[]),
+        }
+    }
+}
+
 impl Part<'_> {
+    /// Whether uuencoded files may be in its text.
+    fn may_hold_files(&self) -> bool {
+        let is_plain = self.media_type == "text/plain" && !self.is_smil();
+        is_plain && self.transfer_encoding() == Encoding::Identity
+    }
+
     /// How the body is encoded, as far as that is known (RFC 2045, 6).
     pub fn transfer_encoding(&self) -> Encoding {
         Encoding::parse(&self.encoding)

@@ -178,6 +178,37 @@ fn a_multipart_that_was_encoded_as_a_whole_is_divided() {
 }
 
 #[test]
+fn a_uuencoded_file_in_a_plain_text_is_a_part() {
+    let mail = b"Subject: x\n\nlook:\nbegin 644 a.gif\n#86)C\n`\nend\nbye\n\
+          begin 644 b\nM86)C\n\nlast\n";
+    let (parts, findings) = read(mail);
+    assert_eq!(types(&parts), ["text/plain", "image/gif"]);
+    assert!(findings.is_empty());
+    assert_eq!(*parts[0].body, *b"look:\nbye\nbegin 644 b\nM86)C\n\nlast\n");
+    assert_eq!(parts[1].name.as_deref(), Some("a.gif"));
+    assert_eq!(parts[1].number, Some(2));
+    let decoded = parts[1].decode();
+    assert_eq!((&*decoded.bytes, decoded.fault), (&b"abc"[..], None));
+    // A text that is nothing but a file, in a multipart.
+    let (parts, _) = read(
+        b"Content-Type: multipart/mixed; boundary=x\n\n--x\n\nbegin 644 a\n#86)C\n`\nend\n--x--\n",
+    );
+    assert_eq!(
+        types(&parts),
+        ["multipart/mixed", " application/octet-stream"]
+    );
+    // Bytes that are encoded otherwise are data.
+    let (parts, _) =
+        read(b"Content-Transfer-Encoding: quoted-printable\n\nbegin 644 a\n#86)C\n`\nend\n");
+    assert_eq!(types(&parts), ["text/plain"]);
+    // No more parts than the limit; what is beyond stays text.
+    let mail = format!("\n{}", "begin 644 a\n#86)C\n`\nend\n".repeat(2000));
+    let (parts, _) = read(mail.as_bytes());
+    assert_eq!(parts.len(), MAX_PARTS);
+    assert!(parts[0].body.len() > 1000 * 20);
+}
+
+#[test]
 fn text_is_read_in_its_charset() {
     let (parts, _) = read(b"Content-Type: text/plain; charset=windows-1255\n\n\xf9\xec\xe5\xed");
     assert_eq!(parts[0].text(&parts[0].body), "שלום");

@@ -159,22 +159,32 @@ fn quoted_line(mut line: &[u8], bytes: &mut Vec<u8>) -> bool {
     ok
 }
 
-/// POSIX uuencode. What is around `begin` and `end` is skipped; a body without
-/// `begin` stays as it is, and is reported.
+/// POSIX uuencode. What is around `begin` and `end` is skipped, and reported unless it
+/// is blank; a body without `begin` stays as it is, and is reported.
 pub(crate) fn uuencode(body: &[u8]) -> Decoded {
+    const AROUND: &str = "text around the uuencoded lines was left out";
     let mut lines = body
         .split(|&byte| byte == b'\n')
         .map(<[u8]>::trim_ascii_end);
-    if !lines.any(|line| line.starts_with(b"begin ")) {
+    let mut has_text = false;
+    let is_begin = |line: &[u8]| {
+        let is_begin = line.starts_with(b"begin ");
+        has_text |= !is_begin && !line.is_empty();
+        is_begin
+    };
+    if !lines.any(is_begin) {
         return Decoded {
             bytes: body.to_vec(),
             fault: Some("the uuencoded text has no line that begins it".to_owned()),
         };
     }
     let mut bytes = Vec::with_capacity(body.len() / 4 * 3);
-    let mut fault = None;
-    for line in lines {
+    let mut fault = has_text.then(|| AROUND.to_owned());
+    while let Some(line) = lines.next() {
         if line == b"end" {
+            if lines.any(|line| !line.is_empty()) {
+                fault.get_or_insert_with(|| AROUND.to_owned());
+            }
             return Decoded { bytes, fault };
         }
         let Some((first, letters)) = line.split_first() else {
@@ -248,10 +258,17 @@ mod tests {
 
     #[test]
     fn uuencoded_text_is_decoded_line_by_line() {
-        let decoded =
-            uuencode(b"a preamble\r\nbegin 644 a.txt\r\n+:&5L;&\\@=V]R;&0\r\n`\r\nend\r\n");
+        let decoded = uuencode(b"\r\nbegin 644 a.txt\r\n+:&5L;&\\@=V]R;&0\r\n`\r\nend\r\n\r\n");
         assert_eq!(decoded.bytes, b"hello world");
         assert_eq!(decoded.fault, None);
+        for text in [
+            &b"before\nbegin 644 a\n#86)C\nend\n"[..],
+            b"begin 644 a\n#86)C\nend\nafter\n",
+        ] {
+            let decoded = uuencode(text);
+            assert_eq!(decoded.bytes, b"abc");
+            assert!(decoded.fault.is_some(), "{text:?}");
+        }
         let cut = uuencode(b"begin 644 a.txt\n+:&5L");
         assert_eq!(cut.bytes, b"hel");
         assert!(cut.fault.is_some());
