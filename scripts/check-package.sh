@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # Builds the Debian package and uses it under a real systemd.
 #
-#   scripts/check-package.sh [RELEASE]     default: this machine's release of Debian
+#   scripts/check-package.sh [RELEASE...]     default: this machine's release of Debian
 #
 # lintian must find no error. Then, in a container of systemd-nspawn with a minimal
-# Debian: the package is installed, the service started, mail sent over TCP and TLS,
-# a broken accounts file reported by start and reload, a second instance started, the
-# package upgraded while mail arrives, of which nothing acknowledged may be lost, and
-# purged, after which no file of it may be left. Needs root, debootstrap, debhelper,
-# lintian and systemd-nspawn, which it installs, access to a Debian mirror
-# (MM4_MIRROR, by default this machine's), 1 GB in TMPDIR and about five minutes.
-# What it cannot have is reported, and skipped with status 77. Leaves the build.
+# Debian of each release: the package is installed, the service started, mail sent over
+# TCP and TLS; a reload takes a new account; a broken accounts file makes reload and
+# start fail; certbot's hook replaces the certificate; the watchdog replaces a server
+# that hangs; a second instance is started; with systemd's sockets the package is
+# upgraded while mail arrives, of which nothing acknowledged may be lost and no
+# connection refused; and it is purged, after which no file of it may be left. Needs
+# root, debootstrap, debhelper, lintian and systemd-nspawn, which it installs, access to a
+# Debian mirror (MM4_MIRROR, by default this machine's), 1 GB in TMPDIR and about five
+# minutes. What it cannot have is reported, and skipped with status 77. Leaves the build.
 
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -24,7 +26,7 @@ main() {
         exit "$SKIPPED_STATUS"
     fi
     # shellcheck disable=SC1091 # Debian's
-    release=${1:-$(. /etc/os-release && say "${VERSION_CODENAME:-bookworm}")}
+    (($#)) || set -- "$(. /etc/os-release && say "${VERSION_CODENAME:-bookworm}")"
     ensure debootstrap && ensure systemd-nspawn systemd-container && ensure dh debhelper ||
         { warn "nothing was checked" && exit "$SKIPPED_STATUS"; }
     build
@@ -33,7 +35,7 @@ main() {
     packages "$TEMP/packages"
     check_lintian
     check_completions
-    machine "$release" "$TEMP/machine"
+    for release in "$@"; do machine "$release" "$TEMP/$release"; done
     tally
 }
 
@@ -110,9 +112,11 @@ ExecStart=/check/scripts/package/in-machine.sh
 [Install]
 WantedBy=default.target
 END
-    chroot "$root" systemctl enable --quiet check.service
-    chroot "$root" systemctl mask --quiet systemd-resolved systemd-networkd getty.target console-getty || true
+    chroot "$root" systemctl enable --quiet check.service 2>>"$TEMP/log"
+    chroot "$root" systemctl mask --quiet systemd-resolved systemd-networkd getty.target console-getty \
+        2>>"$TEMP/log" || true
     timeout --signal=KILL "$MACHINE_DEADLINE" systemd-nspawn --quiet --boot --register=no --keep-unit \
+        --system-call-filter="landlock_create_ruleset landlock_add_rule landlock_restrict_self" \
         --private-network --console=pipe --machine=mm4d-check --directory="$root" \
         >"$TEMP/console" 2>&1 </dev/null &
     SERVER_PID=$!
@@ -124,13 +128,14 @@ END
     fi
     while IFS= read -r line; do
         case $line in
-        'ok      '*) pass "${line#ok      }" ;;
-        'FAILED  '*) fail "${line#FAILED  }" ;;
+        'ok      '*) pass "$release: ${line#ok      }" ;;
+        'FAILED  '*) fail "$release: ${line#FAILED  }" ;;
         *) say "$line" ;;
         esac
     done <"$root/check/result"
     [[ $(tail -n 1 "$root/check/result") == complete ]] ||
-        fail "the check in the machine ended early:" "$(tail -n 20 "$root/check/errors")"
+        fail "$release: the check in the machine ended early:" "$(tail -n 20 "$root/check/errors")"
+    rm -rf --one-file-system "$root"
 }
 
 stop_machine() {

@@ -25,8 +25,12 @@ main() {
     "$ROOT/scripts/package/generate.sh" "$(dirname "$MM4D")" "$source/files"
     cp "$MM4D" "$(dirname "$MM4D")/mm4spool" "$ROOT/README.md" "$source/files"
     mv "$source/files/completions/mm4d.bash" "$source/files/completions/mm4d"
-    unit "MM4 receiver" /etc/mm4d/accounts /etc/mm4d/mm4d.conf mm4d >"$source/debian/mm4d.service"
-    unit "MM4 receiver %i" /etc/mm4d/%i.conf /etc/mm4d/%i.conf mm4d/%i >"$source/debian/mm4d@.service"
+    unit "MM4 receiver" /etc/mm4d mm4d >"$source/debian/mm4d.service"
+    unit "MM4 receiver %i" /etc/mm4d/%i mm4d/%i >"$source/debian/mm4d@.service"
+    cp "$ROOT"/scripts/package/*.socket "$source/debian"
+    mv "$source/debian/mm4d-tls.socket" "$source/debian/mm4d.mm4d-tls.socket"
+    install -m 0755 "$ROOT/scripts/package/reload.sh" "$source/files/reload"
+    install -m 0755 "$ROOT/scripts/package/certbot-hook.sh" "$source/files/certbot-hook"
     changelog "$version" >"$source/debian/changelog"
     if ! (cd "$source" && dpkg-buildpackage -us -uc -b) >"$TEMP/log" 2>&1; then
         die "dpkg-buildpackage failed:" "$(tail -n 20 "$TEMP/log")"
@@ -35,19 +39,16 @@ main() {
     say "$dir/$(basename "$TEMP"/mm4d_*.deb)"
 }
 
-# unit DESCRIPTION CONDITION CONFIGURATION STATE: scripts/mm4d.service with these, and
-# started only when the file CONDITION exists.
+# unit DESCRIPTION DIR STATE: scripts/mm4d.service with its files in DIR and its spool in
+# STATE; it is started only when there is an accounts file.
 unit() {
-    awk -v description="$1" -v condition="$2" -v configuration="$3" -v state="$4" '
-        /^\[Unit\]/ { begun = 1 }
-        !begun { next }
-        /^Description=/ { $0 = "Description=" description }
-        /^Documentation=/ { $0 = "Documentation=man:mm4d(8)" }
-        /^Wants=/ { $0 = $0 "\nConditionPathExists=" condition }
-        /^StateDirectory=/ { $0 = "StateDirectory=" state }
-        /^ExecStart=/ { print "ExecStart=/usr/sbin/mm4d --config " configuration; skipping = 1 }
-        skipping { skipping = /\\$/; next }
-        { print }' "$ROOT/scripts/mm4d.service"
+    sed -e '1,/^$/d' \
+        -e "s|^Description=.*|Description=$1|" -e "s|^StateDirectory=.*|StateDirectory=$3|" \
+        -e 's|^Documentation=.*|Documentation=man:mm4d(8)|' \
+        -e "s|^Wants=.*|&\nConditionPathExists=/etc/mm4d/accounts|" \
+        -e 's|/usr/local/bin/|/usr/sbin/|' -e 's|/usr/local/libexec/|/usr/libexec/|' \
+        -e 's|--listen 127.0.0.1:2525 --tls-listen 0.0.0.0:2465|--config /etc/mm4d/mm4d.conf|' \
+        -e 's| --spool /var/lib/mm4d/spool||' -e "s|/etc/mm4d|$2|g" "$ROOT/scripts/mm4d.service"
 }
 
 # changelog VERSION: the one entry that debhelper needs; the date is the commit's.
