@@ -336,3 +336,36 @@ fn a_transaction_reserves_what_it_announces_and_not_for_ever() {
     holder.expect(250);
     assert_eq!(server.names("new").len(), 1);
 }
+
+#[test]
+fn transactions_that_never_reach_data_hold_no_space_however_often_they_begin() {
+    let free = free(&Server::start());
+    let max = (free / 3 * 2).to_string();
+    let server = Builder::new()
+        .options(["--max-message-size", &max, "--min-free", "1"])
+        .options(["--login-timeout", "2"])
+        .start();
+    let mut holder = Client::logged_in(&server, false);
+    let mut other = Client::logged_in(&server, false);
+    wait_for("space for another", || {
+        // Each begins before the last one has expired.
+        holder.command("RSET", 250);
+        holder.command("MAIL FROM:<>", 250);
+        other.send(b"MAIL FROM:<>\r\n");
+        other.reply().starts_with("250 ").then_some(())
+    });
+    for _ in 0..3 {
+        other.command("RSET", 250);
+        holder.command("RSET", 250);
+        holder.command("MAIL FROM:<>", 250);
+        other.command("MAIL FROM:<>", 250);
+    }
+    // A message that is accepted gives the time back.
+    other.command("RSET", 250);
+    holder.command("RCPT TO:<123@test.example>", 250);
+    holder.command("DATA", 354);
+    holder.send(b"x\r\n.\r\n");
+    holder.expect(250);
+    holder.command("MAIL FROM:<>", 250);
+    other.command("MAIL FROM:<>", 452);
+}

@@ -103,6 +103,8 @@ struct Connection<'s> {
     reservation: Option<Reservation>,
     /// When a reservation ends whose transaction has not reached DATA.
     reserved_until: Option<Instant>,
+    /// How long transactions may hold space before DATA until a message is accepted.
+    reservation_time: Duration,
     login_deadline: Instant,
     /// When the client last completed a line or sent content.
     heard: Instant,
@@ -137,6 +139,7 @@ impl<'s> Connection<'s> {
             draft: None,
             reservation: None,
             reserved_until: None,
+            reservation_time: shared.clocks.login_timeout,
             login_deadline: accepted + shared.clocks.login_timeout,
             heard: accepted,
             pace: Pace::default(),

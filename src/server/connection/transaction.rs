@@ -11,20 +11,28 @@ use crate::spool::trace::Origin;
 impl<'s> Connection<'s> {
     pub(super) fn reserve(&mut self, bytes: u64) {
         // The old reservation, if there is one, must not count beside the new one.
-        self.reservation = None;
+        self.release();
         self.reservation = self.shared.spool.reserve(bytes);
         self.reserved_until = self
             .reservation
             .is_some()
-            .then(|| Instant::now() + self.shared.clocks.login_timeout);
+            .then(|| Instant::now() + self.reservation_time);
     }
 
     pub(super) fn release(&mut self) {
         self.reservation = None;
-        self.reserved_until = None;
+        self.stop_reservation_clock();
     }
 
-    /// A transaction that does not reach DATA in time keeps no space from others.
+    /// What is left of the time is for the next transaction, so that a client
+    /// that begins one after the other does not hold space for ever.
+    fn stop_reservation_clock(&mut self) {
+        if let Some(end) = self.reserved_until.take() {
+            self.reservation_time = end.saturating_duration_since(Instant::now());
+        }
+    }
+
+    /// A client that does not reach DATA in time keeps no space from others.
     pub(super) fn expire_reservation(&mut self) {
         if self.reserved_until.is_some_and(|end| Instant::now() >= end) {
             self.release();
@@ -34,7 +42,7 @@ impl<'s> Connection<'s> {
 
     #[inline(never)]
     pub(super) fn open(&mut self, envelope: &Envelope) {
-        self.reserved_until = None;
+        self.stop_reservation_clock();
         let origin = Origin {
             peer: self.peer.ip(),
             tls: self.stream.tls_version().is_some(),
@@ -94,6 +102,7 @@ impl<'s> Connection<'s> {
                 if let Some(account) = &self.account {
                     account.accepted(mail.bytes);
                 }
+                self.reservation_time = self.shared.clocks.login_timeout;
                 self.session.committed(Some(mail.id.as_str()))
             }
             Some((Err(error), _)) => {
