@@ -3,8 +3,8 @@
 #
 #   scripts/fuzz.sh [--minimise] [SECONDS] [TARGET]
 #
-# SECONDS for each target, 60 unless told otherwise; TARGET is `session` or
-# `header`, both unless told otherwise. Begins with tests/corpus and with what
+# SECONDS for each target, 60 by default; TARGET is `session` or
+# `header`, both by default. Begins with tests/corpus and with what
 # earlier runs have found, which is kept in tests/fuzz/corpus, outside git. An
 # input that breaks a promise is shown and kept in tests/fuzz/artifacts; status 1.
 #

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds mm4d, makes what it needs and starts it in the foreground, on
-# 127.0.0.1:2525 (plain) and 127.0.0.1:2465 (TLS) unless told otherwise.
+# 127.0.0.1:2525 (plain) and 127.0.0.1:2465 (TLS) by default.
 #
 #   scripts/run.sh [OPTION...]      any option of mm4d (mm4d --help)
 #

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Good and bad clients against a real server for a while: scripts/soak.sh [MINUTES]
 #
-# Ten minutes unless told otherwise; loopback only; ends by itself. Shows every
+# Ten minutes by default; loopback only; ends by itself. Shows every
 # ten seconds what the server takes, and fails when an acknowledged mail is
 # missing or there twice, or when threads or memory grow.
 set -euo pipefail

@@ -244,7 +244,14 @@ fn content() -> impl Strategy<Value = Vec<u8>> {
 /// What may be a path: parts in any order, which mostly are none, and parts in
 /// the order of a path, which mostly are one.
 fn path() -> impl Strategy<Value = String> {
-    let any_order = select(vec![
+    prop_oneof![
+        1 => vec(part_of_a_path(), 0..8).prop_map(|parts| parts.concat()),
+        3 => parts_in_order(),
+    ]
+}
+
+fn part_of_a_path() -> impl Strategy<Value = &'static str> {
+    select(vec![
         "<",
         ">",
         "@",
@@ -267,7 +274,10 @@ fn path() -> impl Strategy<Value = String> {
         "@relay:",
         "Postmaster",
         "1234@host",
-    ]);
+    ])
+}
+
+fn parts_in_order() -> impl Strategy<Value = String> {
     let route = select(vec![
         "",
         "",
@@ -305,15 +315,10 @@ fn path() -> impl Strategy<Value = String> {
         ]),
         1..4,
     );
-    let in_order =
-        (route, local, domain, any::<bool>()).prop_map(|(route, local, domain, open)| {
-            let path = format!("{route}{}@{}", local.concat(), domain.concat());
-            if open { path } else { format!(" <{path}>") }
-        });
-    prop_oneof![
-        1 => vec(any_order, 0..8).prop_map(|parts| parts.concat()),
-        3 => in_order,
-    ]
+    (route, local, domain, any::<bool>()).prop_map(|(route, local, domain, open)| {
+        let path = format!("{route}{}@{}", local.concat(), domain.concat());
+        if open { path } else { format!(" <{path}>") }
+    })
 }
 
 /// The envelope of a mail with these paths, if both are taken.

@@ -1,8 +1,8 @@
 //! What a refused login costs, which must say nothing about the accounts there
-//! are: always about one hash of the dearest kind in the accounts file.
+//! are: always about one hash of the costliest kind in the accounts file.
 //!
 //! An unknown id pays for that hash. A wrong password pays for the hash of its
-//! account, and then the difference in rounds of the dearest kind. Accounts of
+//! account, and then the difference in rounds of the costliest kind. Accounts of
 //! one kind, salt length and number of rounds, as nearly every file has them,
 //! leave no difference. Between kinds the difference depends on the CPU, so
 //! the time of a round is measured when the accounts are loaded.
@@ -82,12 +82,12 @@ impl Refusal {
     /// Pays what is left of the cost after the hash of the account, if there is
     /// one.
     pub(crate) fn pay(&self, account: Option<Work>, password: &[u8]) {
-        let Some((dearest, rounds)) = self.rest(account, password.len()) else {
+        let Some((costliest, rounds)) = self.rest(account, password.len()) else {
             return;
         };
         let salt = [b'.'; 16];
-        let salt = salt.get(..dearest.salt).unwrap_or(&salt);
-        match (dearest.kind, Params::new(rounds)) {
+        let salt = salt.get(..costliest.salt).unwrap_or(&salt);
+        match (costliest.kind, Params::new(rounds)) {
             (Kind::Sha256, Ok(params)) => {
                 black_box(sha_crypt::sha256_crypt(password, salt, params));
             }
@@ -95,23 +95,23 @@ impl Refusal {
                 black_box(sha_crypt::sha512_crypt(password, salt, params));
             }
             // Fewer rounds than SHA-crypt allows.
-            (Kind::Sha256, Err(_)) => run::<Sha256>(dearest.salt, password, rounds),
-            (Kind::Sha512, Err(_)) => run::<Sha512>(dearest.salt, password, rounds),
+            (Kind::Sha256, Err(_)) => run::<Sha256>(costliest.salt, password, rounds),
+            (Kind::Sha512, Err(_)) => run::<Sha512>(costliest.salt, password, rounds),
         }
     }
 
-    /// The dearest work for a password of this length, and the rounds of it that
+    /// The costliest work for a password of this length, and the rounds of it that
     /// are left to pay.
     fn rest(&self, account: Option<Work>, password: usize) -> Option<(Work, u32)> {
-        let dearest =
+        let costliest =
             self.candidates.iter().copied().max_by(|a, b| {
                 f64::total_cmp(&self.cost(*a, password), &self.cost(*b, password))
             })?;
         let paid = account.map_or(0.0, |work| self.cost(work, password));
-        let round = self.cost(dearest, password) / f64::from(dearest.rounds);
+        let round = self.cost(costliest, password) / f64::from(costliest.rounds);
         // A float becomes the nearest integer that there is, never a wrong one.
         let paid = (paid / round).round() as u32;
-        Some((dearest, dearest.rounds.saturating_sub(paid)))
+        Some((costliest, costliest.rounds.saturating_sub(paid)))
     }
 
     fn cost(&self, work: Work, password: usize) -> f64 {
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_costs_one_hash_of_the_dearest_kind_whoever_is_asked_for() {
+    fn a_refusal_costs_one_hash_of_the_costliest_kind_whoever_is_asked_for() {
         let accounts = [
             work(Kind::Sha512, 8, 1000),
             work(Kind::Sha512, 8, 100_000),
@@ -201,9 +201,9 @@ mod tests {
         ];
         let refusal = Refusal::new(accounts.into_iter());
         for password in [1, 8, 24, 100, 512] {
-            let (dearest, all) = refusal.rest(None, password).unwrap();
-            assert_eq!(all, dearest.rounds);
-            let expected = refusal.cost(dearest, password);
+            let (costliest, all) = refusal.rest(None, password).unwrap();
+            assert_eq!(all, costliest.rounds);
+            let expected = refusal.cost(costliest, password);
             for account in accounts {
                 let (work, rounds) = refusal.rest(Some(account), password).unwrap();
                 let rest = refusal.cost(Work { rounds, ..work }, password);

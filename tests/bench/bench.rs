@@ -113,7 +113,7 @@ fn options() -> Options {
         .optopt(
             "",
             "connections",
-            "throughput: so many connections alone",
+            "throughput: this many connections alone",
             "N",
         )
         .optopt("", "mm4d", "the program under test", "FILE")

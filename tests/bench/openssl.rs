@@ -48,7 +48,7 @@ fn wait_for(address: &str) -> io::Result<()> {
     }
 }
 
-/// What so many clients reach together.
+/// What these clients reach together.
 fn rate(address: &str, clients: usize, time: Duration) -> io::Result<f64> {
     // s_time counts whole seconds.
     let seconds = time.as_secs().max(1);

@@ -16,18 +16,18 @@
 #![allow(clippy::indexing_slicing)]
 #![allow(dead_code, reason = "each fuzz target uses its part")]
 
+mod judge;
+
 use std::fmt::{self, Write};
 use std::iter;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use judge::{Over, bare_line_end, check_envelope, check_reply, judge};
 use mm4d::mm4;
-use mm4d::smtp::limits::{MAX_AUTH_FAILURES, MAX_ERRORS, MAX_HELLO, MAX_LINE, MAX_PATH};
+use mm4d::smtp::limits::{MAX_AUTH_FAILURES, MAX_ERRORS, MAX_LINE, MAX_PATH};
 use mm4d::smtp::reply::{self, Reply};
-use mm4d::smtp::{
-    Addresses, Credentials, Envelope, ForwardPath, Limits, Policy, ReversePath, Session, Step,
-    SystemId,
-};
+use mm4d::smtp::{Addresses, Credentials, Envelope, Limits, Policy, Session, Step, SystemId};
 
 /// The one account there is, and its key.
 const SYSTEM_ID: &str = "peer1";
@@ -296,28 +296,8 @@ impl<'w> Run<'w> {
                 self.hang_up(reply);
                 return ControlFlow::Break(());
             }
-            Step::Verify(credentials) => {
-                assert!(!self.session.is_logged_in(), "a second login");
-                let login = verify(&credentials);
-                let right = login.is_some();
-                self.refused += u32::from(!right);
-                self.events.push(Event::Judged(credentials));
-                let next = self.session.verified(login);
-                assert_eq!(self.session.is_logged_in(), right);
-                return self.perform(next);
-            }
-            Step::Reserve(bytes) => {
-                assert!(self.session.is_logged_in(), "MAIL without a login");
-                assert!(bytes <= self.world.max_message_size() as u64);
-                self.begun += 1;
-                let room = !self.fails(Fault::Room, self.begun);
-                let Step::Reply(reply) = self.session.reserved(room) else {
-                    panic!("MAIL has no reply");
-                };
-                assert_eq!(reply.code(), if room { 250 } else { 452 });
-                self.recipients = room.then_some(0);
-                self.say(reply);
-            }
+            Step::Verify(credentials) => return self.log_in(credentials),
+            Step::Reserve(bytes) => self.reserve(bytes),
             Step::EndTransaction(reply) => {
                 assert!(self.recipients.take().is_some(), "no transaction to end");
                 self.say(reply);
@@ -350,6 +330,30 @@ impl<'w> Run<'w> {
             Step::Abandon => self.discard(),
         }
         ControlFlow::Continue(())
+    }
+
+    fn log_in(&mut self, credentials: Credentials) -> ControlFlow<()> {
+        assert!(!self.session.is_logged_in(), "a second login");
+        let login = verify(&credentials);
+        let right = login.is_some();
+        self.refused += u32::from(!right);
+        self.events.push(Event::Judged(credentials));
+        let next = self.session.verified(login);
+        assert_eq!(self.session.is_logged_in(), right);
+        self.perform(next)
+    }
+
+    fn reserve(&mut self, bytes: u64) {
+        assert!(self.session.is_logged_in(), "MAIL without a login");
+        assert!(bytes <= self.world.max_message_size() as u64);
+        self.begun += 1;
+        let room = !self.fails(Fault::Room, self.begun);
+        let Step::Reply(reply) = self.session.reserved(room) else {
+            panic!("MAIL has no reply");
+        };
+        assert_eq!(reply.code(), if room { 250 } else { 452 });
+        self.recipients = room.then_some(0);
+        self.say(reply);
     }
 
     fn open(&mut self, envelope: Envelope) {
@@ -535,118 +539,4 @@ fn verify(credentials: &Credentials) -> Option<SystemId> {
 /// The errors of which a client may make nineteen.
 fn is_error(reply: &Reply) -> bool {
     matches!(reply.code(), 500 | 501 | 502 | 503 | 504 | 530 | 553 | 555)
-}
-
-/// RFC 5321 4.2: lines of one code, printable, ended by CRLF, at most 512 bytes
-/// each (4.5.3.1.5).
-fn check_reply(reply: &Reply) {
-    let text = std::str::from_utf8(reply.as_bytes()).unwrap();
-    let lines = text.strip_suffix("\r\n").expect("no CRLF at the end");
-    let mut lines = lines.split("\r\n").peekable();
-    while let Some(line) = lines.next() {
-        let separator = if lines.peek().is_some() { "-" } else { " " };
-        assert!((4..=510).contains(&line.len()), "{text:?}");
-        assert!(line.bytes().all(|byte| matches!(byte, 32..=126)));
-        assert!((200..600).contains(&reply.code()), "{text:?}");
-        assert_eq!(line[..3], reply.code().to_string(), "{text:?}");
-        assert_eq!(&line[3..4], separator, "{text:?}");
-    }
-}
-
-/// What ends up in the trace of the mail can break out of none of its lines.
-fn check_envelope(envelope: &Envelope, addresses: Addresses) {
-    assert_eq!(envelope.system_id.as_str(), SYSTEM_ID);
-    assert!((1..=MAX_HELLO).contains(&envelope.hello.len()));
-    assert!(envelope.hello.bytes().all(|byte| byte.is_ascii_graphic()));
-    check_path(&envelope.reverse_path.to_string());
-    let mailbox = ReversePath::mailbox(&envelope.reverse_path);
-    assert!(mailbox.is_none_or(|mailbox| addresses.allow(mailbox)));
-    for forward_path in &envelope.forward_paths {
-        check_path(&forward_path.to_string());
-        match forward_path {
-            ForwardPath::Mailbox(mailbox) => assert!(addresses.allow(mailbox)),
-            ForwardPath::Postmaster(text) => assert!(text.eq_ignore_ascii_case("postmaster")),
-        }
-    }
-}
-
-fn check_path(path: &str) {
-    assert!((2..=MAX_PATH).contains(&path.len()), "{path}");
-    assert!(path.bytes().all(|byte| matches!(byte, 32..=126)));
-    assert!(path.starts_with('<') && path.ends_with('>'), "{path}");
-}
-
-// ---------------------------------------------------------------- the judge
-
-/// Where a mail is over, counted from the byte after the CRLF of DATA.
-#[derive(Debug, PartialEq, Eq)]
-enum Over {
-    No,
-    /// By CRLF "." CRLF.
-    Ended {
-        bytes: usize,
-        content: Vec<u8>,
-    },
-    /// It held a CR or an LF alone, and here it is told so.
-    Condemned {
-        bytes: usize,
-    },
-}
-
-/// Where the mail at the start of `wire` is over.
-fn judge(wire: &[u8], max_message_size: usize) -> Over {
-    let bare = bare_line_end(wire);
-    let mut at = 0;
-    let mut content = Vec::new();
-    while let Some(length) = find_crlf(&wire[at..]) {
-        let line = &wire[at..at + length];
-        if bare.is_some_and(|bare| bare < at + length) {
-            break;
-        }
-        at += length + 2;
-        if line == b"." {
-            let bytes = at;
-            return Over::Ended { bytes, content };
-        }
-        content.extend_from_slice(line.strip_prefix(b".").unwrap_or(line));
-        content.extend_from_slice(b"\r\n");
-    }
-    match bare {
-        Some(bare) => condemned(wire, bare, max_message_size),
-        None => Over::No,
-    }
-}
-
-/// The same for a mail with a CR or an LF alone at `bare`: behind the first line
-/// that is a dot, whatever ends it, or behind as many bytes as a mail may have.
-fn condemned(wire: &[u8], bare: usize, max_message_size: usize) -> Over {
-    let ends_line = |byte: &u8| matches!(byte, b'\r' | b'\n');
-    let dot = (bare..wire.len())
-        .filter(|&at| ends_line(&wire[at]))
-        .find(|&at| {
-            let line = wire[..at].rsplit(ends_line).next();
-            line == Some(b".")
-        });
-    // A CR was content before the byte after it showed that it is alone.
-    let counted_from = bare + usize::from(wire[bare] == b'\r');
-    let limit = counted_from + max_message_size;
-    let bytes = dot.map_or(limit, |dot| limit.min(dot + 1));
-    if bytes <= wire.len() {
-        Over::Condemned { bytes }
-    } else {
-        Over::No
-    }
-}
-
-/// The first LF without its CR, or CR with something else behind it.
-fn bare_line_end(wire: &[u8]) -> Option<usize> {
-    (0..wire.len()).find(|&at| match wire[at] {
-        b'\n' => at == 0 || wire[at - 1] != b'\r',
-        b'\r' => wire.get(at + 1).is_some_and(|&next| next != b'\n'),
-        _ => false,
-    })
-}
-
-fn find_crlf(wire: &[u8]) -> Option<usize> {
-    wire.windows(2).position(|end| end == b"\r\n")
 }

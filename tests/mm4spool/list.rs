@@ -82,6 +82,50 @@ fn a_filter_lists_every_match_and_no_filter_the_last_twenty() {
     assert_eq!(count(&["--type", "RES", "--last", "3"]), 3);
 }
 
+/// The times in the ids of all messages of the exchange.
+const ALL: [&str; 5] = ["221700", "221700", "221900", "222000", "222100"];
+
+/// Filters, and the times of the messages that they select.
+const FILTERS: &[(&[&str], &[&str])] = &[
+    (&["--account", "north"], &["221700", "221700"]),
+    (&["--type", "RES"], &["221700", "222100"]),
+    (&["--type", "delivery_report"], &["221900"]),
+    (&["--from", "972500000001"], &ALL),
+    (&["--from", "+15550000001/TYPE=PLMN"], &["222000"]),
+    (&["--to", "A@EXAMPLE.com"], &["222000"]),
+    (
+        &["--to", "+972500000002", "--type", "forward.REQ"],
+        &["221700", "222000"],
+    ),
+    (&["--subject", "holi"], &["221700"]),
+    (&["--grep", "WEATHER"], &["222000"]),
+    (&["--grep", "holiday"], &["221700"]),
+    (&["--transaction", "t1"], &["221700", "221700"]),
+    (&["--message-id", "M3"], &["222000"]),
+    (&["--status", "ok"], &["221700"]),
+    (&["--status", "error"], &["222100"]),
+    (&["--since", "2022-01-25 22:20"], &["222000", "222100"]),
+    (&["--until", "2022-01-25 22:17"], &["221700", "221700"]),
+    (
+        &[
+            "--since",
+            "2022-01-25 22:19:00",
+            "--until",
+            "2022-01-26 00:20 +02:00",
+        ],
+        &["221900", "222000"],
+    ),
+    (&["--has", "image"], &["221700"]),
+    (&["--has", "text"], &["222000"]),
+    (&["--has", "text,image"], &[]),
+    (
+        &["--has", "findings", "--type", "forward"],
+        &["221700", "221700", "222000", "222100"],
+    ),
+    (&["--unanswered"], &["222000"]),
+    (&["--unanswered", "--account", "north"], &[]),
+];
+
 #[test]
 fn every_filter_selects_what_it_says_in_every_command() {
     let place = exchange();
@@ -93,54 +137,15 @@ fn every_filter_selects_what_it_says_in_every_command() {
             .map(|found| at(found, "/id").as_str().unwrap()[9..15].to_owned());
         ids.collect()
     };
-    let all = ["221700", "221700", "221900", "222000", "222100"];
-    for (filter, wanted) in [
-        (&["--account", "north"][..], &["221700", "221700"][..]),
-        (&["--type", "RES"], &["221700", "222100"]),
-        (&["--type", "delivery_report"], &["221900"]),
-        (&["--from", "972500000001"], &all[..]),
-        (&["--from", "+15550000001/TYPE=PLMN"], &["222000"]),
-        (&["--to", "A@EXAMPLE.com"], &["222000"]),
-        (
-            &["--to", "+972500000002", "--type", "forward.REQ"],
-            &["221700", "222000"],
-        ),
-        (&["--subject", "holi"], &["221700"]),
-        (&["--grep", "WEATHER"], &["222000"]),
-        (&["--grep", "holiday"], &["221700"]),
-        (&["--transaction", "t1"], &["221700", "221700"]),
-        (&["--message-id", "M3"], &["222000"]),
-        (&["--status", "ok"], &["221700"]),
-        (&["--status", "error"], &["222100"]),
-        (&["--since", "2022-01-25 22:20"], &["222000", "222100"]),
-        (&["--until", "2022-01-25 22:17"], &["221700", "221700"]),
-        (
-            &[
-                "--since",
-                "2022-01-25 22:19:00",
-                "--until",
-                "2022-01-26 00:20 +02:00",
-            ],
-            &["221900", "222000"],
-        ),
-        (&["--has", "image"], &["221700"]),
-        (&["--has", "text"], &["222000"]),
-        (&["--has", "text,image"], &[]),
-        (
-            &["--has", "findings", "--type", "forward"],
-            &["221700", "221700", "222000", "222100"],
-        ),
-        (&["--unanswered"], &["222000"]),
-        (&["--unanswered", "--account", "north"], &[]),
-    ] {
+    for (filter, wanted) in FILTERS {
         assert_eq!(
-            times(&[&["list", "--json"], filter].concat()),
-            wanted,
+            times(&[&["list", "--json"], *filter].concat()),
+            *wanted,
             "{filter:?}"
         );
-        let page = said(&[&["gallery"], filter, &[place.path()]].concat());
+        let page = said(&[&["gallery"], *filter, &[place.path()]].concat());
         assert_eq!(page.matches("<article").count(), wanted.len(), "{filter:?}");
-        let checked = stdout(&mm4spool(&[&["check"], filter, &[place.path()]].concat()));
+        let checked = stdout(&mm4spool(&[&["check"], *filter, &[place.path()]].concat()));
         let count = if wanted.len() == 1 {
             "1 message of".to_owned()
         } else {
@@ -149,11 +154,16 @@ fn every_filter_selects_what_it_says_in_every_command() {
         assert!(checked.contains(&count), "{filter:?}: {checked}");
         if !wanted.is_empty() {
             let count = wanted.len().to_string();
-            let mut waited = times(&[&["wait", "--json", "--count", &count], filter].concat());
+            let mut waited = times(&[&["wait", "--json", "--count", &count], *filter].concat());
             waited.sort();
-            assert_eq!(waited, wanted, "{filter:?}");
+            assert_eq!(waited, *wanted, "{filter:?}");
         }
     }
+}
+
+#[test]
+fn a_time_without_a_zone_may_be_local_and_extract_takes_filters() {
+    let place = exchange();
     let mut local = command(&[
         "list",
         "--json",

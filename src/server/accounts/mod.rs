@@ -73,7 +73,7 @@ pub enum Recognition {
     Unknown,
 }
 
-/// Why a login is refused; the client is not told.
+/// Why a login is refused; the client does not learn it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// Unknown id, wrong password, or an account without a password.

@@ -64,43 +64,14 @@ impl Metrics {
             "When mm4d started, in seconds since 1970",
             ConstGauge::new(unix_seconds(SystemTime::now())),
         );
-        let open = Family::register(
-            &mut registry,
-            "open_connections",
-            "Connections that are open now, by kind of listener",
-            "listener",
-        );
-        let total = Family::register(
-            &mut registry,
-            "connections",
-            "Connections that were accepted, by kind of listener",
-            "listener",
-        );
-        let listener = |kind| ListenerMetrics {
-            open: open.with(kind),
-            total: total.with(kind),
-        };
-        let (plain, tls) = (listener("plain"), listener("tls"));
+        let (plain, tls) = register_listeners(&mut registry);
         let max_connections = Gauge::default();
         registry.register(
             "max_connections",
             "Connections that may be open at a time, --max-connections",
             max_connections.clone(),
         );
-        let refused = Family::register(
-            &mut registry,
-            "connections_refused",
-            "Connections that were refused, by the limit that they exceeded",
-            "limit",
-        );
-        for limit in [
-            "max-connections",
-            "max-connections-of-strangers",
-            "max-connections-per-ip",
-            "max-of-the-account",
-        ] {
-            refused.with(limit);
-        }
+        let refused = register_refused(&mut registry);
         let logins = Family::register(&mut registry, "logins", "Logins, by result", "result");
         let messages = Family::register(
             &mut registry,
@@ -221,6 +192,44 @@ impl Metrics {
         prometheus_text::encode(&mut text, &self.registry)?;
         Ok(text)
     }
+}
+
+fn register_listeners(registry: &mut Registry) -> (ListenerMetrics, ListenerMetrics) {
+    let open = Family::register(
+        registry,
+        "open_connections",
+        "Connections that are open now, by kind of listener",
+        "listener",
+    );
+    let total = Family::register(
+        registry,
+        "connections",
+        "Connections that were accepted, by kind of listener",
+        "listener",
+    );
+    let listener = |kind| ListenerMetrics {
+        open: open.with(kind),
+        total: total.with(kind),
+    };
+    (listener("plain"), listener("tls"))
+}
+
+fn register_refused(registry: &mut Registry) -> Family<Counter> {
+    let refused = Family::register(
+        registry,
+        "connections_refused",
+        "Connections that were refused, by the limit that they exceeded",
+        "limit",
+    );
+    for limit in [
+        "max-connections",
+        "max-connections-of-strangers",
+        "max-connections-per-ip",
+        "max-of-the-account",
+    ] {
+        refused.with(limit);
+    }
+    refused
 }
 
 /// A connection in the count of those that are open.
