@@ -434,8 +434,18 @@ pub fn worker_died(name: &str) {
 }
 
 /// A thread panicked: a defect of mm4d, whatever the peer sent.
-pub fn panicked(place: &str, thread: &str) {
+fn panicked(place: &str, thread: &str) {
     error!(target: MM4D, "panicked at={place} thread={}", Quoted(thread));
+}
+
+/// Has each panic logged, in the place of the text that the standard library prints.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or_default();
+        panicked(place.as_deref().unwrap_or("?"), name);
+    }));
 }
 
 #[cfg(test)]

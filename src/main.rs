@@ -1,120 +1,100 @@
 //! mm4d: parses the options and runs the server, or checks the options, or adds an
 //! account.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::thread;
 
 use mm4d::log;
-use mm4d::server::inherited::{self, Inherited};
-use mm4d::server::options::{self, CommandLine, Invocation, NewAccount, Options, OptionsError};
+use mm4d::server::options::{self, CommandLine, Invocation, OptionsError};
 use mm4d::server::signals::Signals;
-use mm4d::server::{self, add_account, check, stderr};
+use mm4d::server::{self, add_account, check, inherited, stderr};
+
+/// Why the process ends with another status than 0, in one line for each reason.
+struct Failure(u8, Vec<String>);
 
 /// It cannot start, or a worker thread has ended.
-const FAILURE: u8 = 1;
+fn failure(error: impl Display) -> Failure {
+    Failure(1, vec![error.to_string()])
+}
+
 /// An invalid command line.
-const USAGE: u8 = 2;
+fn usage<E: Display>(errors: impl IntoIterator<Item = E>) -> Failure {
+    let lines = errors.into_iter().map(|error| error.to_string());
+    Failure(2, lines.collect())
+}
+
+impl From<OptionsError> for Failure {
+    fn from(error: OptionsError) -> Failure {
+        match error {
+            OptionsError::Usage(_) => usage([error]),
+            OptionsError::File(_) => failure(error),
+        }
+    }
+}
 
 fn main() -> ExitCode {
-    let status = match options::parse(std::env::args_os().skip(1)) {
+    let result = match options::parse(std::env::args_os().skip(1)) {
         Ok(Invocation::Run(command_line)) => run(command_line),
         Ok(Invocation::Check(command_line)) => check(command_line),
-        Ok(Invocation::AddAccount(account, command_line)) => add_account(&account, command_line),
+        Ok(Invocation::AddAccount(account, command_line)) => match command_line.accounts() {
+            Ok(path) => add_account::add(&account, &path).map_err(failure),
+            Err(error) => Err(error.into()),
+        },
         Ok(Invocation::Print(text)) => print(&text),
-        Err(errors) => {
+        Err(errors) => Err(usage(errors)),
+    };
+    let status = match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(status, errors)) => {
             for error in errors {
-                fail(USAGE, &error.to_string());
+                report(&error);
             }
-            ExitCode::from(USAGE)
+            ExitCode::from(status)
         }
     };
     stderr::flush();
     status
 }
 
-fn run(command_line: CommandLine) -> ExitCode {
+fn run(command_line: CommandLine) -> Result<(), Failure> {
     // First of all: everything that follows may take its time.
-    let signals = match Signals::install() {
-        Ok(signals) => signals,
-        Err(error) => return fail(FAILURE, &format!("cannot handle signals: {error}")),
-    };
-    let mut options = match command_line.options() {
-        Ok(options) => options,
-        Err(error) => return fail(options_status(&error), &error.to_string()),
-    };
-    let inherited = match inherited::take(&mut options) {
-        Ok(inherited) => inherited,
-        Err(error) => return fail(FAILURE, &error.to_string()),
-    };
-    match serve(&options, signals, inherited) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(FAILURE, &error),
+    let signals =
+        Signals::install().map_err(|error| failure(format!("cannot handle signals: {error}")))?;
+    let mut options = command_line.options()?;
+    let inherited = inherited::take(&mut options).map_err(failure)?;
+    log::install(Box::new(stderr::Stderr), stderr::is_journal()).map_err(failure)?;
+    log::log_panics();
+    let server = server::start(&options, signals, inherited).map_err(failure)?;
+    server.supervise(&options).map_err(failure)
+}
+
+fn check(command_line: CommandLine) -> Result<(), Failure> {
+    let checked = check::check(command_line);
+    for warning in &checked.warnings {
+        report(&format!("warning: {warning}"));
+    }
+    for problem in &checked.problems {
+        report(problem);
+    }
+    print(&checked.plan)?;
+    match checked.problems.is_empty() {
+        true => Ok(()),
+        false => Err(Failure(1, Vec::new())),
     }
 }
 
-fn options_status(error: &OptionsError) -> u8 {
-    match error {
-        OptionsError::Usage(_) => USAGE,
-        OptionsError::File(_) => FAILURE,
-    }
+fn print(text: &str) -> Result<(), Failure> {
+    io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|error| failure(format!("cannot write to standard output: {error}")))
 }
 
-fn check(command_line: CommandLine) -> ExitCode {
-    let report = check::check(command_line);
-    for warning in &report.warnings {
-        fail(FAILURE, &format!("warning: {warning}"));
-    }
-    for problem in &report.problems {
-        fail(FAILURE, problem);
-    }
-    let printed = print(&report.plan);
-    match report.problems.is_empty() {
-        true => printed,
-        false => ExitCode::from(FAILURE),
-    }
-}
-
-fn add_account(account: &NewAccount, command_line: CommandLine) -> ExitCode {
-    let path = match command_line.accounts() {
-        Ok(path) => path,
-        Err(error) => return fail(options_status(&error), &error.to_string()),
-    };
-    match add_account::add(account, &path) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(FAILURE, &error.to_string()),
-    }
-}
-
-fn print(text: &str) -> ExitCode {
-    match io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(
-            FAILURE,
-            &format!("cannot write to standard output: {error}"),
-        ),
-    }
-}
-
-fn serve(options: &Options, signals: Signals, inherited: Vec<Inherited>) -> Result<(), String> {
-    log::install(Box::new(stderr::Stderr), stderr::is_journal())
-        .map_err(|error| error.to_string())?;
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
-        let thread = thread::current();
-        let name = thread.name().unwrap_or_default();
-        log::panicked(place.as_deref().unwrap_or("?"), name);
-    }));
-    let server = server::start(options, signals, inherited).map_err(|error| error.to_string())?;
-    server.supervise(options).map_err(|error| error.to_string())
-}
-
-/// Reports the error in one line, whatever characters the names in it have.
-fn fail(status: u8, error: &str) -> ExitCode {
+/// Writes the error in one line, whatever characters the names in it have.
+fn report(error: &str) {
     let escaped = error.chars().map(|character| match character.is_control() {
         true => character.escape_default().to_string(),
         false => character.to_string(),
     });
     stderr::print_last(&format!("mm4d: {}", escaped.collect::<String>()));
-    ExitCode::from(status)
 }
