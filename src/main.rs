@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use mm4d::log;
 use mm4d::server::options::{self, CommandLine, Invocation, OptionsError};
 use mm4d::server::signals::Signals;
+use mm4d::server::stderr::FlushAtEnd;
 use mm4d::server::{self, add_account, check, inherited, stderr};
 
 /// Why the process ends with another status than 0, in one line for each reason.
@@ -34,6 +35,8 @@ impl From<OptionsError> for Failure {
 }
 
 fn main() -> ExitCode {
+    // Also when this thread panics.
+    let _flush = FlushAtEnd;
     let result = match options::parse(std::env::args_os().skip(1)) {
         Ok(Invocation::Run(command_line)) => run(command_line),
         Ok(Invocation::Check(command_line)) => check(command_line),
@@ -44,7 +47,7 @@ fn main() -> ExitCode {
         Ok(Invocation::Print(text)) => print(&text),
         Err(errors) => Err(usage(errors)),
     };
-    let status = match result {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure(status, errors)) => {
             for error in errors {
@@ -52,9 +55,7 @@ fn main() -> ExitCode {
             }
             ExitCode::from(status)
         }
-    };
-    stderr::flush();
-    status
+    }
 }
 
 fn run(command_line: CommandLine) -> Result<(), Failure> {

@@ -196,7 +196,6 @@ fn serve(
 
     // Threads inherit the confinement, so none is started before this line.
     let (sender, events) = unbounded();
-    stderr::queue();
     worker("log", sender.clone(), stderr::run).map_err(StartError::Thread)?;
     let writer = worker("writer", sender.clone(), write).map_err(StartError::Thread)?;
     shared

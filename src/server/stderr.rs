@@ -7,8 +7,9 @@
 //! counted, and the count is logged when there is room again.
 //!
 //! Until the thread runs, which is when the process has confined itself, lines
-//! are written at once with a limit on the wait. At the end [`flush`] waits a
-//! bounded time for the queue to be written.
+//! are written at once with a limit on the wait; so they are if the thread cannot
+//! be started. At the end of the process [`flush`] waits a bounded time for the
+//! queue to be written.
 
 use std::io::{self, Write};
 use std::mem;
@@ -117,13 +118,39 @@ pub fn flush() {
     }
 }
 
-/// From now on lines are only queued: [`run`] writes them.
-pub fn queue() {
-    QUEUE.lock().has_thread = true;
+/// Calls [`flush`] when it is dropped: also when the thread that has it panics.
+#[derive(Debug)]
+pub struct FlushAtEnd;
+
+impl Drop for FlushAtEnd {
+    fn drop(&mut self) {
+        flush();
+    }
+}
+
+/// Lines are only queued while there is one.
+struct Running;
+
+impl Running {
+    fn start() -> Running {
+        QUEUE.lock().has_thread = true;
+        Running
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut state = QUEUE.lock();
+        state.has_thread = false;
+        state.is_writing = false;
+        write_within(&mem::take(&mut state.lines), PATIENCE);
+        QUEUE.done.notify_all();
+    }
 }
 
 /// The thread: writes what is queued, for as long as the process lives.
 pub fn run() {
+    let _running = Running::start();
     loop {
         let (batch, dropped) = QUEUE.take();
         let mut lost = lost(&batch, write(&batch));
