@@ -190,13 +190,15 @@ pub fn spool_available() {
     info!(target: MM4D, "spool available again");
 }
 
-/// The spool's free space has crossed what the open transactions may need.
-pub fn space(low: bool, free: u64, needed: u64) {
-    if low {
-        error!(target: MM4D, "spool low on space, messages are refused free={free} needed={needed}");
-    } else {
-        info!(target: MM4D, "spool has space again free={free} needed={needed}");
-    }
+/// There is less space than the open transactions and the reserve may need.
+pub fn space_low(spool: &Path, min_free: u64, free: u64, needed: u64) {
+    let spool = spool.to_string_lossy();
+    error!(target: MM4D, "spool low on space, messages are refused: free some, or lower --min-free spool={} min_free={min_free} free={free} needed={needed}", Quoted(&spool));
+}
+
+/// There is enough space again.
+pub fn space_available(free: u64, needed: u64) {
+    info!(target: MM4D, "spool has space again free={free} needed={needed}");
 }
 
 /// A client has connected.

@@ -89,6 +89,26 @@ pub struct Server {
     started: Instant,
 }
 
+/// When the certificate is looked at again.
+struct Daily {
+    next: Instant,
+}
+
+impl Daily {
+    fn from(now: Instant) -> Daily {
+        Daily { next: now + DAY }
+    }
+
+    /// True once a day.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = now >= self.next;
+        if is_due {
+            *self = Daily::from(now);
+        }
+        is_due
+    }
+}
+
 /// Logs that the certificate in force has expired, or soon will have.
 fn warn_of_expiry(shared: &Shared, options: &Options) {
     let acceptor = shared.acceptor();
@@ -101,17 +121,16 @@ fn warn_of_expiry(shared: &Shared, options: &Options) {
 impl Server {
     /// Waits for signals and shuts down at the first SIGTERM or SIGINT.
     pub fn supervise(mut self, options: &Options) -> Result<(), Died> {
-        let mut next_look = Instant::now() + DAY;
+        let mut daily = Daily::from(Instant::now());
         let signal = loop {
-            match self.next_event(next_look)? {
+            match self.next_event(daily.next)? {
                 Some(Event::Signal(SIGHUP)) => self.reload(options),
                 Some(Event::Signal(SIGUSR1)) => self.log_status(),
-                None => {
-                    next_look = Instant::now() + DAY;
-                    warn_of_expiry(&self.shared, options);
-                }
                 Some(Event::Signal(signal)) => break signal,
                 _ => {}
+            }
+            if daily.is_due(Instant::now()) {
+                warn_of_expiry(&self.shared, options);
             }
         };
         if signal == SIGTERM && !self.drain(options)? {
@@ -311,4 +330,21 @@ pub fn worker(
         let _watch = Watch(name, events);
         run();
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_certificate_is_looked_at_once_a_day() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut daily = Daily::from(start);
+        assert!(!daily.is_due(start + DAY - second));
+        assert!(daily.is_due(start + DAY + second));
+        assert!(!daily.is_due(start + DAY + 2 * second));
+        assert!(!daily.is_due(start + 2 * DAY));
+        assert!(daily.is_due(start + 2 * DAY + second));
+    }
 }

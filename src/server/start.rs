@@ -85,7 +85,8 @@ impl fmt::Display for StartError {
             StartError::Bind { listen, error } => {
                 let hint = match error.kind() {
                     io::ErrorKind::PermissionDenied if (1..1024).contains(&listen.port) => {
-                        "a port below 1024 needs the capability CAP_NET_BIND_SERVICE"
+                        "a port below 1024 needs the capability CAP_NET_BIND_SERVICE, or a start \
+                         as root with --user NAME"
                     }
                     io::ErrorKind::AddrInUse => "stop the program that uses it, or give another",
                     _ => "give another address or port",

@@ -5,11 +5,14 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
 
 use super::SpoolError;
 
 /// What the spool asks of a file system. Names are file names without slashes.
 pub trait Disk: Send + Sync {
+    /// The spool, for the log.
+    fn path(&self) -> &Path;
     /// Creates tmp/NAME, which must not exist. As long as the file is open,
     /// [`Disk::leftover`] shows other servers that it is in use.
     fn create(&self, name: &str) -> io::Result<Box<dyn DraftFile>>;

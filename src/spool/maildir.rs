@@ -168,6 +168,10 @@ impl Maildir {
 }
 
 impl Disk for Maildir {
+    fn path(&self) -> &Path {
+        &self.root
+    }
+
     fn create(&self, name: &str) -> io::Result<Box<dyn DraftFile>> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(FILE_MODE);

@@ -69,14 +69,14 @@ impl Space {
         let free = self.disk.free().unwrap_or(u64::MAX);
         if free < needed {
             if !self.low.swap(true, Ordering::Relaxed) {
-                log::space(true, free, needed);
+                log::space_low(self.disk.path(), min_free, free, needed);
             }
             return false;
         }
         // Room for this message and not for the next is not worth a log line.
         let ample = free >= needed.saturating_add(max_message_size);
         if ample && self.low.swap(false, Ordering::Relaxed) {
-            log::space(false, free, needed);
+            log::space_available(free, needed);
         }
         true
     }

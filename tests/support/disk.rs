@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use mm4d::spool::SpoolError;
@@ -212,6 +213,10 @@ fn missing() -> io::Error {
 }
 
 impl Disk for FaultyDisk {
+    fn path(&self) -> &Path {
+        Path::new("faulty")
+    }
+
     fn create(&self, name: &str) -> io::Result<Box<dyn DraftFile>> {
         self.call(format!("create {name}"), |state| {
             state.files.push(Contents::default());
