@@ -146,6 +146,13 @@ const CORPUS: &[Mail] = &[
         python: Some("keeps no raw octets"),
     },
     Mail {
+        name: "subject_in_a_charset_by_its_name_in_python",
+        mail: b"Subject: =?big5_tw?b?pKSk5Q==?= =?eucgb2312_cn?b?1tDOxA==?=\n\nx\n",
+        subject: Some("\u{4e2d}\u{6587}\u{4e2d}\u{6587}"),
+        parts: &[("text/plain", Some("x"))],
+        python: None,
+    },
+    Mail {
         name: "subject_raw_utf_8",
         mail: "Subject: שלום\n\nx\n".as_bytes(),
         subject: Some("שלום"),

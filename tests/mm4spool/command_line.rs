@@ -20,6 +20,8 @@ fn a_wrong_command_line_exits_2_with_one_line_that_helps() {
         (&["extract", place.path()][..], "ID"),
         (&["thread", place.path()][..], "ID"),
         (&["wait", "--count", "0", place.path()][..], "--count"),
+        (&["wait", "-"][..], "-"),
+        (&["follow", "-"][..], "-"),
         (
             &["wait", "--timeout", "soon", place.path()][..],
             "--timeout",

@@ -127,10 +127,11 @@ impl Findings {
         if header.fields.is_empty() {
             self.add(Code::NoHeader, "it does not begin with header fields");
         } else if header.junk > 0 {
-            let text = format!(
-                "{} lines of the header are not fields (RFC 5322 2.2)",
-                header.junk
-            );
+            let lines = match header.junk {
+                1 => "a line of the header is not a field".to_owned(),
+                count => format!("{count} lines of the header are not fields"),
+            };
+            let text = format!("{lines} (RFC 5322 2.2)");
             self.add(Code::HeaderJunk, text);
         }
         if header.cut {

@@ -14,6 +14,9 @@ use crate::inspect::store::short_id;
 /// Ids named for each kind of finding of an account.
 pub const MAX_IDS: usize = 3;
 
+/// Columns of an account's name that are shown, however narrow the terminal is.
+const SHORTEST_NAME: usize = 8;
+
 /// What was found so far.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -94,29 +97,36 @@ impl Report {
             number(self.accounts.len(), "account"),
         );
         let line = format!("{messages} of {accounts}: {counts}");
+        let line = terminal::cut(&line, terminal.columns);
         writeln!(out, "{}", terminal.paint(Tone::Bold, &line))
     }
 }
 
 impl Account {
     fn write(&self, name: &str, terminal: &Terminal, out: &mut dyn Write) -> io::Result<()> {
-        let name = terminal.paint(Tone::Bold, &terminal::line(name));
         let faulty = match self.faulty {
             0 => "nothing is wrong".to_owned(),
             faulty => format!("{faulty} with findings"),
         };
-        writeln!(
-            out,
-            "{name}: {}, {faulty}",
-            number(self.messages, "message")
-        )?;
+        let rest = format!(": {}, {faulty}", number(self.messages, "message"));
+        let room = terminal.columns.saturating_sub(terminal::width(&rest));
+        let name = terminal::cut(&terminal::line(name), room.max(SHORTEST_NAME));
+        let rest = terminal::cut(
+            &rest,
+            terminal.columns.saturating_sub(terminal::width(&name)),
+        );
+        writeln!(out, "{}{rest}", terminal.paint(Tone::Bold, &name))?;
         for ((severity, code), group) in &self.groups {
             let count = match group.messages {
                 messages if messages == group.findings => number(messages, "message"),
                 messages => format!("{} in {}", group.findings, number(messages, "message")),
             };
-            let head = format!("{:<7}  {:<20}  {count}", severity.name(), code.name());
-            writeln!(out, "  {}", terminal.paint(tone(*severity), &head))?;
+            let mut head = format!("  {:<7}  {:<20}  {count}", severity.name(), code.name());
+            if terminal::width(&head) > terminal.columns {
+                head = format!("  {} {} {count}", severity.name(), code.name());
+            }
+            let head = terminal::cut(&head, terminal.columns);
+            writeln!(out, "{}", terminal.paint(tone(*severity), &head))?;
             let example = format!("           {}", terminal::line(&group.example));
             writeln!(out, "{}", terminal::cut(&example, terminal.columns))?;
             let shown: Vec<String> = group
@@ -154,6 +164,25 @@ fn number(count: usize, what: &str) -> String {
 mod tests {
     use super::*;
     use crate::inspect::message::tests::{TRACE, given};
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        let mail = TRACE.replace("ID: carrier", "ID: a-carrier-with-a-long-name");
+        let (entry, raw) = given(mail.as_bytes());
+        let mut report = Report::default();
+        for code in [Code::MissingField, Code::SmilUnresolved] {
+            let findings = vec![Finding::new(code, "x".repeat(100)); 2];
+            report.add(&Message::read(&entry, &raw), &findings);
+        }
+        for columns in [20, 40, 80] {
+            let mut out = Vec::new();
+            let terminal = Terminal::of_columns(columns);
+            report.write(&terminal, &mut out).unwrap();
+            for line in String::from_utf8(out).unwrap().lines() {
+                assert!(terminal::width(line) <= columns, "{columns}: {line}");
+            }
+        }
+    }
 
     #[test]
     fn findings_are_counted_by_account_and_code() {

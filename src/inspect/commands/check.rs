@@ -61,7 +61,10 @@ fn run(arguments: &[String], out: &mut dyn Write) -> Outcome {
         }
     };
     let mut checker = Checker {
-        duplicates: duplicates(&store, &entries),
+        duplicates: match ignored.contains(&Code::Duplicate) {
+            true => Duplicates::default(),
+            false => duplicates(&store, &entries),
+        },
         store: &store,
         profiles,
         ignored,
@@ -217,7 +220,7 @@ fn duplicates(store: &Store, entries: &[Entry]) -> Duplicates {
     let mut duplicates = Duplicates::default();
     for entry in entries {
         // What cannot be read is reported when it is checked.
-        if let Ok(raw) = store.read_header(entry) {
+        if let Ok(raw) = store.peek(entry) {
             duplicates.note(&Message::read_header(entry, &raw));
         }
     }

@@ -41,7 +41,7 @@ fn run(arguments: &[String], out: &mut dyn Write) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     };
     let filter = filters::parse(&given)?;
-    let root = given.only_root()?;
+    let root = given.watched_root()?;
     let failed = |error: io::Error| Failure::on(&root, error);
     let mut follower = Follower::start(Path::new(&root)).map_err(failed)?;
     match follower.store() {

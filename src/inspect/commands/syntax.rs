@@ -1,7 +1,7 @@
 //! The command line of a command: its options, its help and its arguments.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -17,7 +17,10 @@ pub(super) const DEFAULT_SPOOL: &str = "/var/spool/mm4d";
 const ENVIRONMENT: &str = "\
 Environment:
     MM4SPOOL        the spool when SPOOL is left out (default /var/spool/mm4d)
-    COLUMNS         the columns of a line (default: those of the terminal)
+    COLUMNS         the columns of a line, also in a pipe (default: those of the
+                    terminal)
+    TERM, TERM_PROGRAM
+                    what the terminal can: colour, and pictures in `show`
     NO_COLOR, CLICOLOR_FORCE
                     no colour, colour also in a pipe; --color goes before both
 ";
@@ -193,6 +196,14 @@ impl Given {
         }
     }
 
+    /// SPOOL alone, where it must be a directory that messages appear in.
+    pub(super) fn watched_root(&self) -> Result<String, Failure> {
+        match self.only_root()?.as_str() {
+            "-" => Err(self.usage_error("SPOOL must be a directory, not - for standard input")),
+            root => Ok(root.to_owned()),
+        }
+    }
+
     /// SPOOL, and nothing after it.
     pub(super) fn store(&self) -> Result<(String, Store), Failure> {
         let root = self.only_root()?;
@@ -251,7 +262,13 @@ pub(super) fn open(root: &str) -> Result<Store, Failure> {
         "-" => Store::of_input(io::stdin().lock()),
         root => Store::open(Path::new(root)),
     };
-    store.map_err(|error| Failure::on(root, error))
+    store.map_err(|error| match error.kind() {
+        ErrorKind::NotFound if root == DEFAULT_SPOOL => {
+            let why = "the default spool does not exist; name another as SPOOL or in $MM4SPOOL";
+            Failure::on(root, why)
+        }
+        _ => Failure::on(root, error),
+    })
 }
 
 /// Says on standard error what is only of use on a terminal.

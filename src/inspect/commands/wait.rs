@@ -54,7 +54,7 @@ fn run(arguments: &[String], out: &mut dyn Write) -> Outcome {
     let count = count.unwrap_or(1);
     let timeout = timeout(&given)?;
     let filter = filters::parse(&given)?;
-    let root = given.only_root()?;
+    let root = given.watched_root()?;
     let mut printer = Printer {
         filter: &filter,
         terminal: given.terminal(),

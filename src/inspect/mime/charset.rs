@@ -90,10 +90,26 @@ pub(crate) fn utf8_or_latin(bytes: &[u8]) -> String {
     }
 }
 
+/// The name in lower case, as the registries write it.
 fn label(name: &str) -> String {
     let trimmed =
         name.trim_matches(|letter: char| letter.is_whitespace() || "\"'".contains(letter));
-    trimmed.to_ascii_lowercase()
+    let label = trimmed.to_ascii_lowercase();
+    if let Some(number) = label.strip_prefix("win-") {
+        return format!("windows-{number}");
+    }
+    match label.as_str() {
+        // Python's email package writes these two; the others are Python's and Windows'.
+        "big5_tw" | "cp950" => "big5".to_owned(),
+        "eucgb2312_cn" => "gb2312".to_owned(),
+        "latin-1" => "latin1".to_owned(),
+        "cp932" => "shift_jis".to_owned(),
+        "cp936" => "gbk".to_owned(),
+        "cp949" => "euc-kr".to_owned(),
+        "cp65001" => "utf-8".to_owned(),
+        _ if Charset::for_label_no_replacement(label.as_bytes()).is_some() => label,
+        _ => label.replace('_', "-"),
+    }
 }
 
 fn kind(name: &str) -> Kind {
@@ -203,6 +219,28 @@ mod tests {
         assert!(!is_known("no-such-charset"));
         assert!(loses("utf-8", b"caf\xe9") && loses("us-ascii", b"caf\xe9"));
         assert!(loses("shift_jis", b"\x81") && !loses("iso-8859-1", b"caf\xe9"));
+    }
+
+    #[test]
+    fn names_that_no_registry_lists_are_known() {
+        for (name, bytes, wanted) in [
+            // Python's email package writes these two.
+            ("eucgb2312_cn", &b"\xd6\xd0\xce\xc4"[..], "中文"),
+            ("big5_tw", b"\xa4\xa4\xa4\xe5", "中文"),
+            ("euc_jp", b"\xc6\xfc", "日"),
+            ("latin-1", b"caf\xe9", "café"),
+            ("cp932", b"\x93\xfa", "日"),
+            ("cp936", b"\xd6\xd0", "中"),
+            ("cp949", b"\xc7\xd1", "한"),
+            ("cp950", b"\xa4\xa4", "中"),
+            ("utf_8", "é".as_bytes(), "é"),
+            ("cp65001", "é".as_bytes(), "é"),
+            ("win-1251", b"\xcf", "П"),
+        ] {
+            assert_eq!(decode(name, bytes), wanted, "{name}");
+            assert!(is_known(name), "{name}");
+        }
+        assert!(loses("utf_8", b"\xe9") && !is_known("no_such_charset"));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 //!
 //! The terminal never gets the bytes of a mail: a picture is decoded here, within
 //! limits, made as small as the terminal needs it, and encoded anew as PNG. A picture
-//! that cannot be decoded is left out; its name and size are in the text anyway. Limits:
+//! that cannot be decoded is left out; its name and size are in the text anyway. Sixel is
+//! not written: of the libraries for it `icy_sixel` needs Rust 1.90, `sixel-rs` the C library
+//! and `a-sixel` some 90 more crates, and no variable says which terminals know it. Limits:
 //! [`MAX_SIDE`] pixels of a side and [`MAX_MEMORY`] bytes while decoding,
 //! [`MAX_PICTURES`] pictures of a message. Fails only when nothing can be written.
 

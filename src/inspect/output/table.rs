@@ -137,7 +137,7 @@ const STEPS: [(usize, usize); 6] = [
     (PARTS, 8),
 ];
 /// The same where that is not enough for one line; a column of no width is left out.
-const TIGHT_STEPS: [(usize, usize); 19] = [
+const TIGHT_STEPS: [(usize, usize); 20] = [
     (SUBJECT, 24),
     (PARTS, 16),
     (SUBJECT, 12),
@@ -154,6 +154,7 @@ const TIGHT_STEPS: [(usize, usize); 19] = [
     (KIND, 8),
     (STATUS, 8),
     (ROUTE, 12),
+    (SUBJECT, 8),
     (SUBJECT, 0),
     (ID, 12),
     (STATUS, 0),

@@ -238,9 +238,13 @@ pub fn width(text: &str) -> usize {
     text.chars().map(letter_width).sum()
 }
 
-/// Columns that a letter takes: two for a wide one, none for an accent.
+/// Columns that a letter takes at most: two for a wide one, none for an accent.
 fn letter_width(letter: char) -> usize {
-    letter.width().unwrap_or(0)
+    match letter {
+        // It makes the letter before it an emoji, which many terminals show wide.
+        '\u{fe0f}' => 1,
+        letter => letter.width().unwrap_or(0),
+    }
 }
 
 /// The text cut to that many columns; an ellipsis replaces what was cut off.
@@ -324,6 +328,12 @@ mod tests {
         assert_eq!(Terminal::of_columns(8).joined(&segments), "one  th…");
         assert_eq!(Terminal::of_columns(4).joined(&segments), "one");
         assert_eq!(width(&pad("日本", 6)), 6);
+        // A variation selector makes a letter an emoji, which is wide.
+        assert_eq!(width("\u{2764}\u{fe0f}"), 2);
+        assert_eq!(
+            cut("\u{2764}\u{fe0f}\u{2764}\u{fe0f}", 3),
+            "\u{2764}\u{fe0f}…"
+        );
     }
 
     #[test]

@@ -141,6 +141,35 @@ fn a_table_fits_the_terminal_and_has_one_line_for_each_message_from_80_columns_o
 }
 
 #[test]
+fn a_long_status_does_not_take_the_subject_out_of_80_columns() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("new")).unwrap();
+    let trace = crate::inspect::message::tests::TRACE;
+    let fields = "From: +972500000001/TYPE=PLMN\r\nTo: +972500000002/TYPE=PLMN\r\n";
+    for (number, rest) in [
+        "X-Mms-Message-Type: MM4_forward.REQ\r\nSubject: holiday pictures\r\n\r\nhello",
+        "X-Mms-Message-Type: MM4_forward.RES\r\nX-Mms-Request-Status-Code: Error-network-problem\r\n",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("20220126T001743.000001Z-4711-{number:06}@mm4.example.com.eml");
+        fs::write(dir.path().join("new").join(name), format!("{trace}{fields}{rest}")).unwrap();
+    }
+    let spool = Store::open(dir.path()).unwrap();
+    let entries = spool.entries().unwrap();
+    let text = table(&spool, &entries, &entries, 80);
+    assert!(
+        text.contains("holiday") && text.contains("Error-n"),
+        "{text}"
+    );
+    assert!(
+        text.lines().all(|line| terminal::width(line) <= 80),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_route_that_is_cut_shows_the_ends_of_its_numbers() {
     let route = "+972500000001 → +972500000002";
     assert_eq!(cut_route(route, 29), route);
