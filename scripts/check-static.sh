@@ -61,6 +61,7 @@ run_in_empty_root() {
     read_listener tls TLS_PORT
     server=$(tr -d ' ' <"/proc/$SERVER_PID/task/$SERVER_PID/children")
     kill -HUP "$server"
+    expect_reload
     expect_mails "in an empty root directory" "$root" "$PLAIN_PORT" "$TLS_PORT"
     mail=$(printf '%s\n' "$root"/spool/new/*.eml | tail -n 1)
     if chroot "$root" /mm4spool show "/spool/new/${mail##*/}" | grep -q MM4_forward.REQ; then
@@ -109,6 +110,19 @@ run_image() {
     fi
     podman rm --force "$name" >/dev/null
     podman rmi --force "$name" >/dev/null
+}
+
+# expect_reload: the log says that both were read again.
+expect_reload() {
+    local try
+    for ((try = 0; try < 10 * DEADLINE; try++)); do
+        if grep -q 'reloaded accounts' "$SERVER_LOG" && grep -q 'reloaded certificate' "$SERVER_LOG"; then
+            pass "in an empty root directory SIGHUP reads accounts, certificate and key again"
+            return
+        fi
+        sleep 0.1
+    done
+    fail "no reload in the log: $(tail -n 3 "$SERVER_LOG")"
 }
 
 # furnish ROOT: a spool, and in etc/mm4d an account and a certificate.
