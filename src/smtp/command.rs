@@ -1,6 +1,6 @@
-//! A command line to a verb (RFC 5321 4.1.1), and the arguments of the verbs
-//! that have any. The session judges its state first and asks for the
-//! arguments then, so the two are parsed apart.
+//! A command line to a verb (RFC 5321 4.1.1), and the arguments of the verbs that
+//! have any. The session checks its state first and parses the arguments then, so
+//! the two are parsed apart.
 
 use super::limits::{MAX_HELLO, MAX_SIZE_DIGITS};
 use super::mailbox::{self, ForwardPath, PathError, ReversePath};
@@ -29,11 +29,12 @@ pub enum Verb {
     Quit,
     /// HELP.
     Help,
-    /// VRFY and EXPN, which would tell accounts.
+    /// VRFY and EXPN, which would reveal accounts.
     NotImplemented,
     /// STARTTLS (RFC 3207).
     StartTls,
-    /// A request line of HTTP, by which browsers are made to speak SMTP.
+    /// A request line of HTTP, with which a web page can make a browser send SMTP
+    /// commands.
     Http,
     /// None of these.
     Unrecognized,
@@ -110,7 +111,7 @@ pub fn hello_name(argument: &[u8]) -> Option<&str> {
 pub enum Mechanism {
     /// RFC 4616.
     Plain,
-    /// The one that never got an RFC.
+    /// AUTH LOGIN, which no RFC defines.
     Login,
 }
 

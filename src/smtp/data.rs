@@ -1,23 +1,23 @@
-//! The mail after 354: where it ends, which dots are stuffing, and whether its
-//! lines are lines.
+//! The message after the 354: where it ends, which dots are stuffing, and whether
+//! its lines are lines.
 //!
 //! The end is CRLF "." CRLF and nothing else; one leading dot is removed from
 //! each line that has one (RFC 5321 4.5.2). A CR or an LF alone condemns the
-//! mail (RFC 5321 2.3.8): servers that took one for a line end have been used
-//! to smuggle a second mail, commands and all, inside the first. Bytes are
+//! message (RFC 5321 2.3.8): servers that took one for a line end have been used
+//! to smuggle a second message, commands and all, inside the first. Bytes are
 //! never copied, lines may have any length, and a byte gives the same result
 //! wherever the input is split.
 
 use memchr::memchr2;
 
-/// What the next bytes of the mail are.
+/// What the next bytes of the message are.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
-    /// Bytes of the mail itself.
+    /// Bytes of the message itself.
     Content(&'a [u8]),
-    /// The mail has ended.
+    /// The message has ended.
     End,
-    /// A CR or an LF alone: nothing of this mail may be kept.
+    /// A CR or an LF alone: nothing of this message may be kept.
     BareLineEnd,
 }
 
@@ -36,7 +36,7 @@ enum State {
     Cr,
 }
 
-/// Decodes one mail.
+/// Decodes one message.
 #[derive(Debug)]
 pub struct Decoder {
     state: State,
@@ -57,7 +57,7 @@ impl Decoder {
     }
 
     /// Takes the next piece off the front of `input`. `None` when all of it is
-    /// taken and the mail goes on.
+    /// taken and the message is not complete.
     pub fn decode<'a>(&mut self, input: &mut &'a [u8]) -> Option<Piece<'a>> {
         let mut at = 0;
         // Whatever lies before `at` is content, in one piece.
@@ -131,18 +131,18 @@ enum Line {
     Text,
 }
 
-/// Looks for the end of a condemned mail. Its sender may end lines in any way,
-/// so any line that holds only a dot will do, however it is ended.
+/// Looks for the end of a condemned message. Its sender may end lines in any way,
+/// so it is any line that holds only a dot, whatever ends that line.
 #[derive(Debug)]
 pub struct Condemned {
     line: Line,
-    /// Bytes read since the mail was condemned.
+    /// Bytes read since the message was condemned.
     bytes: u64,
 }
 
 impl Condemned {
-    /// Reads `input`, and says whether the mail is over: its end was found, or
-    /// `limit` bytes have been read since it was condemned.
+    /// Reads `input`, and returns whether the message is over: its end was found,
+    /// or `limit` bytes have been read since it was condemned.
     pub fn ended(&mut self, input: &mut &[u8], limit: u64) -> bool {
         // A dot and its CR had been read when the message was condemned.
         if self.line == Line::DotCr {

@@ -14,7 +14,7 @@ pub const MAX_HELLO: usize = 255;
 /// Decimal digits of SIZE (RFC 1870 4).
 pub const MAX_SIZE_DIGITS: usize = 20;
 
-/// Errors of a connection since its last accepted mail, after which it ends
+/// Errors of a connection since its last accepted message, after which it ends
 /// (RFC 5321 4.3.2 leaves the number to the server).
 pub const MAX_ERRORS: u32 = 20;
 
@@ -28,10 +28,10 @@ pub const MAX_SYSTEM_ID: usize = 255;
 /// and the cost of SHA-crypt grows with the length.
 pub const MAX_PASSWORD: usize = 512;
 
-/// What the operator decides of a session.
+/// What the operator sets for every session.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Bytes of a mail: its content with CRLFs, less stuffing, terminator and
+    /// Bytes of a message: its content with CRLFs, less stuffing, terminator and
     /// trace (RFC 1870 3).
     pub max_message_size: u64,
     /// RCPT commands in a transaction (RFC 5321 4.5.3.1.8 asks for 100).

@@ -22,10 +22,10 @@ pub enum Line<'a> {
     BareLineEnd,
 }
 
-/// Puts lines together.
+/// Joins the bytes of a line.
 #[derive(Debug, Default)]
 pub struct LineReader {
-    /// The line so far, where it came in parts.
+    /// The line so far, where it arrived in parts.
     part: Vec<u8>,
     /// The last byte was a CR.
     cr: bool,
@@ -34,7 +34,7 @@ pub struct LineReader {
 }
 
 impl LineReader {
-    /// Takes one line off the front of `input`; `None` when it goes on.
+    /// Takes one line off the front of `input`; `None` when it is not complete.
     pub fn read<'a>(&mut self, input: &mut &'a [u8]) -> Option<Line<'a>> {
         if self.cr {
             let (&byte, rest) = input.split_first()?;

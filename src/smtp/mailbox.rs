@@ -1,10 +1,10 @@
 //! Paths and mailboxes (RFC 5321 4.1.2, 4.1.3), parsed once into types that
-//! cannot be wrong.
+//! cannot be invalid.
 //!
 //! Real MMS centres send numbers with `/TYPE=PLMN`, underscores in host names,
-//! IPv4 addresses without brackets, paths without brackets, and a space after
-//! the colon. All of it passes here; which mailboxes are wanted is a question
-//! of its own, answered by [`Addresses`].
+//! IPv4 addresses without brackets, paths without brackets, and a space after the
+//! colon. All of that is accepted here; which mailboxes the server allows is
+//! decided by [`Addresses`].
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -36,7 +36,7 @@ impl Mailbox {
 pub struct ReversePath(Option<Mailbox>);
 
 impl ReversePath {
-    /// The mailbox, or nothing for `<>`.
+    /// The mailbox, or `None` for `<>`.
     pub fn mailbox(&self) -> Option<&Mailbox> {
         self.0.as_ref()
     }
@@ -69,7 +69,7 @@ impl fmt::Display for ForwardPath {
     }
 }
 
-/// Why a path was not taken.
+/// Why a path was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathError {
     /// Not what RFC 5321 4.1.2 calls a path.
@@ -78,7 +78,7 @@ pub enum PathError {
     TooLong,
 }
 
-/// Which mailboxes MAIL and RCPT take: `--addresses`.
+/// Which mailboxes MAIL and RCPT accept: `--addresses`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Addresses {
     /// Numbers of 3 to 15 digits (E.164, short codes among them) and the system
@@ -134,7 +134,7 @@ pub fn reverse_path(text: &str) -> Result<(ReversePath, &str), PathError> {
     Ok((path, rest))
 }
 
-/// Takes the forward-path off the front of what follows `RCPT TO:`, and gives
+/// Takes the forward-path off the front of what follows `RCPT TO:`, and returns
 /// it with the parameters after it.
 pub fn forward_path(text: &str) -> Result<(ForwardPath, &str), PathError> {
     let (path, rest) = split_path(text)?;
@@ -270,7 +270,7 @@ fn is_atext(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte)
 }
 
-/// A host name, in which underscores pass, an IPv4 address or an address
+/// A host name, in which underscores are allowed, an IPv4 address or an address
 /// literal.
 fn is_domain(domain: &str) -> bool {
     match domain.strip_prefix('[') {

@@ -74,15 +74,15 @@ macro_rules! replies {
 replies! {
     /// NOOP and RSET.
     OK_250 = "250 OK";
-    /// MAIL taken.
+    /// MAIL is accepted.
     SENDER_OK_250 = "250 Sender OK";
-    /// RCPT taken.
+    /// RCPT is accepted.
     RECIPIENT_OK_250 = "250 Recipient OK";
     /// HELP.
     HELP_214 = "214 HELO EHLO AUTH MAIL RCPT DATA RSET NOOP HELP QUIT; MM4 per 3GPP TS 23.140";
     /// QUIT.
     BYE_221 = "221 BYE";
-    /// The login is good.
+    /// The credentials are correct.
     AUTHENTICATED_235 = "235 Authentication successful";
     /// AUTH PLAIN without an initial response: an empty challenge (RFC 4954 4).
     PLAIN_334 = "334 ";
@@ -90,12 +90,13 @@ replies! {
     USERNAME_334 = "334 VXNlcm5hbWU6";
     /// AUTH LOGIN asks for `Password:`.
     PASSWORD_334 = "334 UGFzc3dvcmQ6";
-    /// DATA may come.
+    /// The client may send the message.
     ENTER_MAIL_354 = "354 enter mail, end with line containing only '.'";
 
-    /// The server is going down.
+    /// The server is shutting down.
     SHUTTING_DOWN_421 = "421 ERROR: shutting down";
-    /// The login deadline or the silence limit has passed, or a mail drips.
+    /// The login deadline or the silence limit has passed, or a message arrives
+    /// too slowly.
     TIMEOUT_421 = "421 ERROR: timeout";
     /// A limit on connections is reached.
     TOO_MANY_CONNECTIONS_421 = "421 ERROR: too many connections";
@@ -106,7 +107,7 @@ replies! {
     /// The twentieth error.
     TOO_MANY_ERRORS_421 = "421 ERROR: too many errors";
 
-    /// The spool could not keep the mail; the client should try again.
+    /// The spool could not keep the message; the client should try again.
     SPOOL_FAILED_452 = "452 ERROR: spool is full or failing, try again later";
     /// The spool has too little room for one more transaction.
     LOW_SPACE_452 = "452 ERROR: insufficient storage, try again later";
@@ -176,11 +177,11 @@ replies! {
     NEED_AUTH_530 = "530 ERROR: authentication required";
     /// Wrong credentials; which part is wrong is not said.
     AUTH_FAILED_535 = "535 ERROR: authentication failed";
-    /// The mail, or the SIZE that MAIL declares, is over the maximum.
+    /// The message, or the SIZE that MAIL declares, is over the maximum.
     TOO_BIG_552 = "552 ERROR: message exceeds the maximum size";
-    /// A mailbox that `--addresses` does not take.
+    /// A mailbox that `--addresses` does not allow.
     MAILBOX_553 = "553 ERROR: mailbox not allowed, use <E164-number@host>";
-    /// A CR or an LF alone inside the mail.
+    /// A CR or an LF alone inside the message.
     BARE_LINE_END_554 = "554 ERROR: lines must end with CRLF";
     /// A MAIL or RCPT parameter that this server does not know.
     PARAMETER_555 = "555 ERROR: unknown parameter";
@@ -208,7 +209,7 @@ pub fn ehlo_250(hostname: &str, client: &str, max_message_size: u64) -> Reply {
     ))
 }
 
-/// The mail is durable under this id.
+/// The message is durable under this id.
 pub fn queued_250(id: &str) -> Reply {
     Reply::made(format!("250 queued as <{id}>\r\n"))
 }

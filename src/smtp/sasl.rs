@@ -15,7 +15,7 @@ use super::limits::MAX_SYSTEM_ID;
 pub struct SystemId(Arc<str>);
 
 impl SystemId {
-    /// Nothing where `text` is empty, over [`MAX_SYSTEM_ID`] bytes, or holds an
+    /// `None` where `text` is empty, over [`MAX_SYSTEM_ID`] bytes, or holds a
     /// byte that is not allowed.
     pub fn parse(text: &str) -> Option<SystemId> {
         let valid = (1..=MAX_SYSTEM_ID).contains(&text.len())
@@ -43,7 +43,7 @@ impl fmt::Display for SystemId {
     }
 }
 
-/// What a client wants to be let in with.
+/// What a client logs in with.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// Whom the client wants to act for; empty means: the same.
@@ -104,8 +104,8 @@ pub fn decode_initial(response: &[u8]) -> Result<Vec<u8>, NotBase64> {
     }
 }
 
-/// Takes `[authzid] NUL authcid NUL passwd` apart (RFC 4616 2); nothing where
-/// the message is not of that form.
+/// Splits `[authzid] NUL authcid NUL passwd` (RFC 4616 2); `None` where the
+/// message is not of that form.
 pub fn plain(message: &[u8]) -> Option<Credentials> {
     std::str::from_utf8(message).ok()?;
     let mut fields = message.split(|&byte| byte == 0);

@@ -2,7 +2,7 @@
 //!
 //! The connection carries out each step and gives the outcome back by a method
 //! call before it asks for the next one. What RSET may clear is one field
-//! (`phase`), what it may not is another (`hello`, `login`). State is judged
+//! (`phase`), what it may not is another (`hello`, `login`). State is checked
 //! before syntax: HELO or EHLO, then AUTH, then MAIL, then RCPT.
 
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use super::mailbox::{Addresses, ForwardPath, ReversePath};
 use super::reply::{self, Reply};
 use super::sasl::{self, Credentials, Secret, SystemId};
 
-/// What the operator decides of every session.
+/// What the operator sets for every session.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// The name in the banner and the answers to HELO and EHLO.
     pub hostname: String,
-    /// Which mailboxes MAIL and RCPT take.
+    /// Which mailboxes MAIL and RCPT accept.
     pub addresses: Addresses,
-    /// How much of everything.
+    /// Limits of a session.
     pub limits: Limits,
 }
 
-/// Who sends a mail, and to whom: all that is known when DATA is accepted.
+/// Who sends a message, and to whom: all that is known when DATA is accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
     /// The name that the client gave in HELO or EHLO.
@@ -39,19 +39,19 @@ pub struct Envelope {
     pub forward_paths: Vec<ForwardPath>,
 }
 
-/// What the session wants done.
+/// What the connection is to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// Say it.
+    /// Send it.
     Reply(Reply),
-    /// Say it and hang up; nothing more of the input counts.
+    /// Send it and close the connection; the rest of the input is ignored.
     Close(Reply),
     /// Verify these, then call [`Session::verified`].
     Verify(Credentials),
     /// Reserve space for a message of this many bytes in the place of any
     /// earlier reservation, then call [`Session::reserved`].
     Reserve(u64),
-    /// Say it; the transaction has ended before its DATA: release its space.
+    /// Send it; the transaction has ended before its DATA: release its space.
     EndTransaction(Reply),
     /// Begin a draft, then call [`Session::opened`].
     Open(Envelope),
@@ -74,7 +74,7 @@ pub struct Session {
     hello: Option<Arc<str>>,
     login: Option<Login>,
     phase: Phase,
-    /// Errors since the last accepted mail.
+    /// Errors since the last accepted message.
     errors: u32,
     /// Refused logins of this connection.
     auth_failures: u32,
@@ -143,7 +143,7 @@ enum Space {
     RequestedForData,
 }
 
-/// A mail on its way in.
+/// A message that is being received.
 #[derive(Debug)]
 struct Incoming {
     decoder: Decoder,
@@ -179,7 +179,7 @@ impl Session {
         self.login = Some(Login::Network(system_id));
     }
 
-    /// The first thing to say (RFC 5321 4.3.1).
+    /// The greeting (RFC 5321 4.3.1).
     pub fn banner(&self) -> Reply {
         reply::banner_220(&self.policy.hostname)
     }
@@ -201,7 +201,8 @@ impl Session {
         }
     }
 
-    /// The judgement that [`Step::Verify`] asked for: the account, or nothing.
+    /// The outcome of [`Step::Verify`]: the account, or `None` if the credentials
+    /// are refused.
     pub fn verified(&mut self, login: Option<SystemId>) -> Step<'static> {
         if let Some(system_id) = login {
             self.login = Some(Login::Password(system_id));
@@ -257,14 +258,14 @@ impl Session {
         reply::ENTER_MAIL_354
     }
 
-    /// The draft could not take [`Step::Content`] and is no more.
+    /// The draft could not take [`Step::Content`] and is removed.
     pub fn spool_failed(&mut self) {
         if let Phase::Data(incoming) = &mut self.phase {
             incoming.fate = Fate::SpoolFailed;
         }
     }
 
-    /// The outcome of [`Step::Commit`]: the id of the durable mail, or nothing.
+    /// The outcome of [`Step::Commit`]: the id of the durable message, or `None`.
     pub fn committed(&mut self, id: Option<&str>) -> Reply {
         match id {
             Some(id) => {
@@ -309,7 +310,7 @@ impl Session {
         }
     }
 
-    /// A line that is not one: an AUTH exchange is over, a transaction is not.
+    /// An invalid line: it ends an AUTH exchange, but not a transaction.
     fn void_line(&mut self, reply: Reply) -> Step<'static> {
         if matches!(self.phase, Phase::Auth(_)) {
             self.phase = Phase::Command;
@@ -576,7 +577,7 @@ impl Session {
             .then_some(Step::Close(reply::BARE_LINE_END_554))
     }
 
-    /// Says `reply`, unless it is the last error that this client may make.
+    /// Gives `reply`, unless it is the last error that this client may make.
     fn answer(&mut self, reply: Reply) -> Step<'static> {
         match self.last_error(&reply) {
             Some(last) => Step::Close(last),
@@ -584,7 +585,7 @@ impl Session {
         }
     }
 
-    /// Says `reply` and ends the session.
+    /// Gives `reply` and ends the session.
     fn hang_up(&mut self, reply: Reply) -> Step<'static> {
         Step::Close(self.last_error(&reply).unwrap_or(reply))
     }
