@@ -1,11 +1,10 @@
 //! Where messages are stored: a Maildir, a directory of `.eml` files, or one file.
 //!
-//! Listing reads names only; a file is opened when its message is asked for,
-//! and [`Store::files_opened`] counts that. Only regular files are read, and they
-//! are opened without blocking, so that a pipe in new/ stops nobody. At most
-//! [`MAX_MESSAGE`] bytes of a message are held in memory. A file that a consumer
-//! moves from new/ to cur/ meanwhile is found again; one that was deleted is
-//! [`ErrorKind::NotFound`].
+//! Listing reads names only; a file is opened when its message is asked for. Only
+//! regular files are read, and they are opened without blocking, so that a pipe in
+//! new/ stops nobody. At most [`MAX_MESSAGE`] bytes of a message are held in memory.
+//! A file that a consumer moves from new/ to cur/ meanwhile is found again; one that
+//! was deleted is [`ErrorKind::NotFound`].
 //!
 //! The order is that of time, then of the name. An id of mm4d carries its time
 //! (microseconds, so that the order is that of its text); other Maildir names
@@ -15,7 +14,6 @@
 mod entry;
 mod find;
 
-use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -38,7 +36,6 @@ const FIRST_READ: u64 = 4 * 1024;
 pub struct Store {
     root: PathBuf,
     kind: Kind,
-    opened: Cell<usize>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -82,7 +79,6 @@ impl Store {
         Ok(Store {
             root: root.to_owned(),
             kind,
-            opened: Cell::new(0),
         })
     }
 
@@ -98,7 +94,6 @@ impl Store {
         Ok(Store {
             root: PathBuf::from("-"),
             kind: Kind::Input(bytes, read as u64 + rest),
-            opened: Cell::new(0),
         })
     }
 
@@ -212,13 +207,7 @@ impl Store {
         })
     }
 
-    /// How many files have been opened, for tests that listing a few of many
-    /// messages reads only those few.
-    pub fn files_opened(&self) -> usize {
-        self.opened.get()
-    }
-
-    /// Opens the message where it is now and counts it.
+    /// Opens the message where it is now.
     ///
     /// # Errors
     ///
@@ -227,13 +216,12 @@ impl Store {
         self.open_with(entry, open_regular)
     }
 
-    /// Opens the message where it is now, by `open`, and counts it.
+    /// Opens the message where it is now, by `open`.
     fn open_with<F>(
         &self,
         entry: &Entry,
         open: impl Fn(&Path) -> io::Result<F>,
     ) -> io::Result<(PathBuf, F)> {
-        self.opened.set(self.opened.get() + 1);
         match open(&entry.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let moved = self.moved(entry).ok_or(error)?;
