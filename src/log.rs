@@ -324,11 +324,15 @@ pub fn sandbox(confinement: &Confinement) {
             paths(&files.readable),
             paths(&files.writable),
         ),
-        Err(error) => warn!(target: MM4D, "no sandbox of files error={}", Quoted(error)),
+        Err(error) => {
+            warn!(target: MM4D, "no sandbox of files error={}", Quoted(&error.to_string()))
+        }
     }
     match &confinement.calls {
         Ok(()) => info!(target: MM4D, "sandbox of system calls others=ENOSYS"),
-        Err(error) => warn!(target: MM4D, "no sandbox of system calls error={}", Quoted(error)),
+        Err(error) => {
+            warn!(target: MM4D, "no sandbox of system calls error={}", Quoted(&error.to_string()))
+        }
     }
 }
 

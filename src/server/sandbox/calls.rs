@@ -11,6 +11,8 @@ use seccompiler::{
     SeccompCondition as Condition, SeccompFilter, SeccompRule as Rule,
 };
 
+use super::NotConfined;
+
 /// Calls that are allowed whatever their arguments.
 const ALLOWED: &[i64] = &[
     // Clients.
@@ -113,8 +115,11 @@ const OLDER: &[i64] = &[];
 const REQUESTS: [u64; 3] = [0x5421, 0x5451, 0x541b];
 
 /// Confines this thread and those that it starts from now on.
-pub(super) fn confine() -> Result<(), seccompiler::Error> {
-    seccompiler::apply_filter(&program()?)
+pub(super) fn confine() -> Result<(), NotConfined> {
+    program()
+        .map_err(seccompiler::Error::from)
+        .and_then(|program| seccompiler::apply_filter(&program))
+        .map_err(|error| NotConfined::Failed(error.into()))
 }
 
 fn program() -> Result<BpfProgram, BackendError> {

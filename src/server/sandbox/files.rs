@@ -7,6 +7,7 @@
 //! is never opened up, nor is a directory that contains the spool because a
 //! link points into it: then the rule holds for the target alone.
 
+use std::error::Error;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use landlock::{
     RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
-use super::{Files, Needs};
+use super::{Files, Needs, NotConfined};
 
 /// The newest version of Landlock that is known here. On an older kernel what
 /// it does not know is left out.
@@ -28,7 +29,11 @@ const ABI: ABI = ABI::V10;
 const MAX_LINKS: usize = 40;
 
 /// Confines this thread and those that it starts from now on.
-pub(super) fn confine(needs: &Needs<'_>) -> Result<Files, Box<dyn std::error::Error>> {
+pub(super) fn confine(needs: &Needs<'_>) -> Result<Files, NotConfined> {
+    restrict(needs).map_err(NotConfined::Failed)
+}
+
+fn restrict(needs: &Needs<'_>) -> Result<Files, Box<dyn Error + Send + Sync>> {
     let mut rules = Rules {
         ruleset: ruleset()?,
         readable: Vec::new(),

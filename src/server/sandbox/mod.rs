@@ -10,18 +10,24 @@
 //! Neither can be undone. Where the kernel lacks one of them, the other one is
 //! still used, the server runs, and the log says so.
 
+use std::error::Error;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-#[cfg(all(
-    target_os = "linux",
-    any(
-        target_arch = "x86_64",
-        target_arch = "aarch64",
-        target_arch = "riscv64"
-    )
-))]
+// seccompiler knows these processors; Cargo.toml has the same list.
+#[cfg_attr(
+    not(all(
+        target_os = "linux",
+        any(
+            target_arch = "x86_64",
+            target_arch = "aarch64",
+            target_arch = "riscv64"
+        )
+    )),
+    path = "no_calls.rs"
+)]
 mod calls;
-#[cfg(target_os = "linux")]
+#[cfg_attr(not(target_os = "linux"), path = "no_files.rs")]
 mod files;
 
 /// What the process needs after its start.
@@ -39,9 +45,36 @@ pub struct Needs<'a> {
 #[derive(Debug)]
 pub struct Confinement {
     /// Landlock.
-    pub files: Result<Files, String>,
+    pub files: Result<Files, NotConfined>,
     /// seccomp.
-    pub calls: Result<(), String>,
+    pub calls: Result<(), NotConfined>,
+}
+
+/// Why a part of the confinement is missing.
+#[derive(Debug)]
+pub enum NotConfined {
+    /// This system or processor has no such thing.
+    Unsupported(&'static str),
+    /// The kernel does not have it or has refused it.
+    Failed(Box<dyn Error + Send + Sync>),
+}
+
+impl fmt::Display for NotConfined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotConfined::Unsupported(reason) => f.write_str(reason),
+            NotConfined::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for NotConfined {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            NotConfined::Unsupported(_) => None,
+            NotConfined::Failed(error) => Some(error.as_ref()),
+        }
+    }
 }
 
 /// What Landlock confines the process to.
@@ -71,42 +104,8 @@ impl Files {
 /// Confines this thread and those that it starts from now on.
 pub fn confine(needs: &Needs<'_>) -> Confinement {
     Confinement {
-        files: confine_files(needs),
+        files: files::confine(needs),
         // Last: the calls that Landlock needs are not among those allowed.
-        calls: confine_calls(),
+        calls: calls::confine(),
     }
-}
-
-#[cfg(target_os = "linux")]
-fn confine_files(needs: &Needs<'_>) -> Result<Files, String> {
-    files::confine(needs).map_err(|error| error.to_string())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn confine_files(_: &Needs<'_>) -> Result<Files, String> {
-    Err("this system has no Landlock".to_owned())
-}
-
-#[cfg(all(
-    target_os = "linux",
-    any(
-        target_arch = "x86_64",
-        target_arch = "aarch64",
-        target_arch = "riscv64"
-    )
-))]
-fn confine_calls() -> Result<(), String> {
-    calls::confine().map_err(|error| error.to_string())
-}
-
-#[cfg(not(all(
-    target_os = "linux",
-    any(
-        target_arch = "x86_64",
-        target_arch = "aarch64",
-        target_arch = "riscv64"
-    )
-)))]
-fn confine_calls() -> Result<(), String> {
-    Err("there is no filter for this system or processor".to_owned())
 }
