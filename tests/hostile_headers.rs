@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use mm4d::inspect::check::{self, Profile};
 use mm4d::inspect::message::Message;
-use mm4d::inspect::output::html::Page;
+use mm4d::inspect::output::page::Page;
 use mm4d::inspect::output::terminal::Terminal;
 use mm4d::inspect::output::{json, text};
 use mm4d::inspect::store::Store;

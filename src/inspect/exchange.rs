@@ -145,6 +145,11 @@ impl<'e> Exchanges<'e> {
         self.notes.push(note);
     }
 
+    /// Every message that was noted, in the order of the spool.
+    pub(crate) fn notes(&self) -> &[Note<'e>] {
+        &self.notes
+    }
+
     /// Whether the message of that id asks for an answer and has none here.
     pub fn is_unanswered(&self, id: &str) -> bool {
         self.get(id)
@@ -290,6 +295,11 @@ impl Note<'_> {
             (Some(one), Some(another)) => one == another,
             _ => self.account == *account,
         }
+    }
+
+    /// The address in its `From`.
+    pub(crate) fn from(&self) -> Option<&Address> {
+        self.from.as_ref()
     }
 
     /// What it reports, as written.

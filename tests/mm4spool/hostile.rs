@@ -2,7 +2,7 @@
 
 use mm4d::inspect::check::{self, Profile};
 use mm4d::inspect::message::Message;
-use mm4d::inspect::output::html::Page;
+use mm4d::inspect::output::page::Page;
 use mm4d::inspect::output::terminal::Terminal;
 use mm4d::inspect::output::{files, json, text};
 use mm4d::inspect::response::{self, Answer};

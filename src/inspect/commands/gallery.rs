@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{Command, Failure, Manual, Outcome, Syntax, filters, report};
 use crate::inspect::output::files;
-use crate::inspect::output::html::Page;
+use crate::inspect::output::page::Page;
 
 pub(super) const COMMAND: Command = Command {
     name: "gallery",

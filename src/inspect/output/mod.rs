@@ -1,9 +1,9 @@
 //! Writing messages down: [`view`] decides what is said of a message, the others
-//! how: a [`row`], a [`table`], a [`text`] for a terminal, [`json`], [`html`], [`files`].
+//! how: a [`row`], a [`table`], a [`text`] for a terminal, [`json`], [`page`], [`files`].
 
 pub mod files;
-pub mod html;
 pub mod json;
+pub mod page;
 pub mod picture;
 pub mod row;
 pub mod table;

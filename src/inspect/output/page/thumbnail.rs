@@ -1,0 +1,69 @@
+//! The small picture of a message in the list.
+//!
+//! Made anew from the first picture that can be decoded within limits:
+//! [`MAX_MEMORY`] bytes and [`MAX_TRIES`] pictures of one message. Nothing fails.
+
+use std::io::Cursor;
+
+use image::codecs::jpeg::JpegEncoder;
+use image::{DynamicImage, ImageReader, Limits, RgbImage};
+
+use super::media::picture_type;
+use crate::inspect::message::Message;
+
+/// Pixels of a side: twice what the list shows, for dense screens.
+const SIDE: u32 = 88;
+/// Bytes that decoding a picture may take: 1,920 by 1,080 pixels.
+const MAX_MEMORY: u64 = 7 * 1024 * 1024;
+/// Bytes of an encoded picture that is decoded.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Pictures of a message that are tried.
+const MAX_TRIES: usize = 3;
+/// How good the JPEG is, of 100.
+const QUALITY: u8 = 72;
+
+/// A JPEG of the first picture of a message.
+pub(crate) fn thumbnail(message: &Message<'_>) -> Option<Vec<u8>> {
+    let pictures = message.leaves().filter(|part| {
+        // A picture without its type is one by its bytes; a text is not looked at.
+        matches!(part.kind(), "image" | "application") && !part.is_smil()
+    });
+    pictures
+        .take(MAX_TRIES)
+        .find_map(|part| small(&part.decode().bytes))
+}
+
+fn small(bytes: &[u8]) -> Option<Vec<u8>> {
+    picture_type(bytes).filter(|_| bytes.len() <= MAX_BYTES)?;
+    let mut reader = ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()
+        .ok()?;
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_MEMORY);
+    limits.max_image_width = Some(8192);
+    limits.max_image_height = Some(8192);
+    reader.limits(limits);
+    let picture = reader.decode().ok()?;
+    // Each step that keeps the whole picture costs memory: first shrink, then crop.
+    let scale = f64::from(SIDE) / f64::from(picture.width().min(picture.height()).max(1));
+    let scaled = |side: u32| ((f64::from(side) * scale).ceil() as u32).clamp(SIDE, 8 * SIDE);
+    let picture = picture.thumbnail_exact(scaled(picture.width()), scaled(picture.height()));
+    let (left, top) = ((picture.width() - SIDE) / 2, (picture.height() - SIDE) / 2);
+    let picture = on_white(&picture.crop_imm(left, top, SIDE, SIDE));
+    let mut jpeg = Vec::new();
+    let mut encoder = JpegEncoder::new_with_quality(&mut jpeg, QUALITY);
+    encoder.encode_image(&picture).ok()?;
+    Some(jpeg)
+}
+
+fn on_white(picture: &DynamicImage) -> RgbImage {
+    let pixels = picture.to_rgba8();
+    RgbImage::from_fn(pixels.width(), pixels.height(), |x, y| {
+        let [red, green, blue, alpha] = pixels.get_pixel(x, y).0;
+        let over = |colour: u8| {
+            let sum = u32::from(colour) * u32::from(alpha) + 255 * (255 - u32::from(alpha));
+            (sum / 255).min(255) as u8
+        };
+        image::Rgb([over(red), over(green), over(blue)])
+    })
+}
