@@ -152,10 +152,11 @@ pub(in crate::server) fn parse_network(text: &str) -> Result<IpNet, &'static str
 fn parse_hash(hash: &str) -> Result<Password, &'static str> {
     const FORM: &str =
         "the hash must be SHA-crypt, $6$… or $5$…; make one with `openssl passwd -6`";
-    let (kind, rest, length) = if let Some(rest) = hash.strip_prefix("$6$") {
-        (Kind::Sha512, rest, 86)
+    // The last character has the bits that are left of the digest: 2 or 4.
+    let (kind, rest, length, last) = if let Some(rest) = hash.strip_prefix("$6$") {
+        (Kind::Sha512, rest, 86, "./01")
     } else if let Some(rest) = hash.strip_prefix("$5$") {
-        (Kind::Sha256, rest, 43)
+        (Kind::Sha256, rest, 43, "./0123456789ABCD")
     } else {
         return Err(FORM);
     };
@@ -180,7 +181,10 @@ fn parse_hash(hash: &str) -> Result<Password, &'static str> {
         // `openssl passwd -6` does not accept it either.
         return Err("the hash has an empty salt; make one with `openssl passwd -6`");
     }
-    if salt.len() > MAX_SALT || !alphabet(salt) || digest.len() != length || !alphabet(digest) {
+    // One that cannot be decoded would refuse every password, and without a hash.
+    let is_digest =
+        digest.len() == length && alphabet(digest) && digest.ends_with(|end| last.contains(end));
+    if salt.len() > MAX_SALT || !alphabet(salt) || !is_digest {
         return Err(FORM);
     }
     let password = Password {

@@ -306,6 +306,9 @@ mod tests {
                 "line 2: the hash has an empty salt",
             ),
             (format!("peer1:{SHA512}x"), "line 1"),
+            // Its last character has more bits than the digest has left.
+            (format!("peer1:{}2", &SHA512[..SHA512.len() - 1]), "line 1"),
+            (format!("peer1:$5$salt${}E", "z".repeat(42)), "line 1"),
             (SHA512.replace("$6$", "peer1:$6$rounds=999$"), "rounds"),
             (SHA512.replace("$6$", "peer1:$6$rounds=100001$"), "rounds"),
             (format!("peer1:{SHA512}\n#\npeer1:{SHA512}"), "line 3"),
