@@ -92,8 +92,19 @@ pub fn is_journal() -> bool {
     named == format!("{}:{}", stat.st_dev, stat.st_ino)
 }
 
+/// Reports why the process ends, in one line whatever characters `reason` has.
+pub fn report(reason: &str) {
+    let escaped = reason
+        .chars()
+        .map(|character| match character.is_control() {
+            true => character.escape_default().to_string(),
+            false => character.to_string(),
+        });
+    print_last(&format!("mm4d: {}", escaped.collect::<String>()));
+}
+
 /// Writes one line about why the process ends, and what is still in the queue.
-pub fn print_last(line: &str) {
+fn print_last(line: &str) {
     let priority = if is_journal() { "<3>" } else { "" };
     QUEUE.push(format!("{priority}{line}\n").as_bytes());
     flush();
