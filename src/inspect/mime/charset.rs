@@ -86,7 +86,15 @@ pub(crate) fn utf8_or_latin(bytes: &[u8]) -> String {
     let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
     match error.error_len() {
         None if !valid.is_ascii() => String::from_utf8_lossy(valid).into_owned(),
-        _ => charset::decode_latin1(bytes).into_owned(),
+        _ => windows_1252(bytes),
+    }
+}
+
+fn windows_1252(bytes: &[u8]) -> String {
+    match Charset::for_label(b"windows-1252") {
+        Some(charset) => charset.decode_without_bom_handling(bytes).0.into_owned(),
+        // Not reached: the same but for 27 letters.
+        None => charset::decode_latin1(bytes).into_owned(),
     }
 }
 
@@ -264,6 +272,7 @@ mod tests {
     #[test]
     fn text_that_is_cut_within_a_letter_is_still_utf_8() {
         assert_eq!(utf8_or_latin(b"\xc3\xa9caf\xc3"), "écaf");
+        assert_eq!(utf8_or_latin(b"it\x92s 5 \x80"), "it’s 5 €");
         assert_eq!(utf8_or_latin(b"\xef\xbb\xbfhi"), "hi");
     }
 }

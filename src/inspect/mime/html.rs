@@ -5,6 +5,8 @@
 //! promises. Tags become blanks and line ends, character references become letters,
 //! scripts and styles are left out. Nothing fails.
 
+use super::charset;
+
 /// Elements of which nothing is shown.
 const HIDDEN: [&str; 5] = ["script", "style", "head", "title", "template"];
 /// Elements that begin a line of their own.
@@ -170,60 +172,94 @@ fn reference(text: &str) -> Option<(char, usize)> {
                 Some(hex) => u32::from_str_radix(hex, 16).ok()?,
                 None => number.parse().ok()?,
             };
-            char::from_u32(code).filter(|letter| *letter != '\0')?
+            numbered(code)?
         }
         None => named(name)?,
     };
     Some((letter, end + 1))
 }
 
-/// The named references that mails use.
+/// The letter of a number. Old editors wrote those of Windows-1252, which HTML forbids and
+/// browsers read so.
+fn numbered(code: u32) -> Option<char> {
+    match u8::try_from(code) {
+        Ok(0) => None,
+        Ok(byte @ 0x80..=0x9f) => charset::utf8_or_latin(&[byte]).chars().next(),
+        _ => char::from_u32(code),
+    }
+}
+
+/// The named references of HTML 2 to 4 that mails use: those of Latin-1, of typography and
+/// a few signs.
 fn named(name: &str) -> Option<char> {
+    if let Some(at) = LATIN_1.iter().position(|known| *known == name) {
+        return char::from_u32(0xa0 + u32::try_from(at).ok()?);
+    }
     Some(match name {
         "amp" => '&',
         "lt" => '<',
         "gt" => '>',
         "quot" => '"',
         "apos" => '\'',
-        "nbsp" => '\u{a0}',
-        "copy" => '©',
-        "reg" => '®',
-        "trade" => '™',
-        "hellip" => '…',
+        "OElig" => 'Œ',
+        "oelig" => 'œ',
+        "Scaron" => 'Š',
+        "scaron" => 'š',
+        "Yuml" => 'Ÿ',
+        "ensp" => '\u{2002}',
+        "emsp" => '\u{2003}',
+        "thinsp" => '\u{2009}',
+        "zwnj" => '\u{200c}',
+        "zwj" => '\u{200d}',
+        "lrm" => '\u{200e}',
+        "rlm" => '\u{200f}',
         "ndash" => '–',
         "mdash" => '—',
         "lsquo" => '‘',
         "rsquo" => '’',
+        "sbquo" => '‚',
         "ldquo" => '“',
         "rdquo" => '”',
-        "laquo" => '«',
-        "raquo" => '»',
+        "bdquo" => '„',
+        "dagger" => '†',
+        "Dagger" => '‡',
         "bull" => '•',
-        "middot" => '·',
+        "hellip" => '…',
+        "permil" => '‰',
+        "prime" => '′',
+        "Prime" => '″',
+        "lsaquo" => '‹',
+        "rsaquo" => '›',
         "euro" => '€',
-        "pound" => '£',
-        "sect" => '§',
-        "deg" => '°',
-        "times" => '×',
-        "auml" => 'ä',
-        "ouml" => 'ö',
-        "uuml" => 'ü',
-        "Auml" => 'Ä',
-        "Ouml" => 'Ö',
-        "Uuml" => 'Ü',
-        "szlig" => 'ß',
-        "eacute" => 'é',
-        "egrave" => 'è',
-        "agrave" => 'à',
-        "ccedil" => 'ç',
-        "ntilde" => 'ñ',
-        "lrm" => '\u{200e}',
-        "rlm" => '\u{200f}',
-        "zwj" => '\u{200d}',
-        "zwnj" => '\u{200c}',
+        "trade" => '™',
+        "larr" => '←',
+        "uarr" => '↑',
+        "rarr" => '→',
+        "darr" => '↓',
+        "harr" => '↔',
+        "minus" => '−',
+        "infin" => '∞',
+        "ne" => '≠',
+        "le" => '≤',
+        "ge" => '≥',
+        "hearts" => '♥',
         _ => return None,
     })
 }
+
+/// The references to U+00A0 to U+00FF, in their order.
+const LATIN_1: [&str; 96] = [
+    "nbsp", "iexcl", "cent", "pound", "curren", "yen", "brvbar", "sect", "uml", "copy", "ordf",
+    "laquo", "not", "shy", "reg", "macr", "deg", "plusmn", "sup2", "sup3", "acute", "micro",
+    "para", "middot", "cedil", "sup1", "ordm", "raquo", "frac14", "frac12", "frac34", "iquest",
+    "Agrave", "Aacute", "Acirc", "Atilde", "Auml", "Aring", "AElig", "Ccedil", "Egrave", "Eacute",
+    "Ecirc", "Euml", "Igrave", "Iacute", "Icirc", "Iuml", "ETH", "Ntilde", "Ograve", "Oacute",
+    "Ocirc", "Otilde", "Ouml", "times", "Oslash", "Ugrave", "Uacute", "Ucirc", "Uuml", "Yacute",
+    "THORN", "szlig", "agrave", "aacute", "acirc", "atilde", "auml", "aring", "aelig", "ccedil",
+    "egrave", "eacute", "ecirc", "euml", "igrave", "iacute", "icirc", "iuml", "eth", "ntilde",
+    "ograve", "oacute", "ocirc", "otilde", "ouml", "divide", "oslash", "ugrave", "uacute", "ucirc",
+    "uuml", "yacute", "thorn", "yuml",
+];
 
 #[cfg(test)]
 mod tests {
@@ -239,6 +275,19 @@ mod tests {
                  </table><pre>\n a  b</pre>&unknown; 1 < 2 &#x1F600;"
             ),
             "Hello\none & two three!\n\na\nb\n\n- x\n- y\n1 2\n a  b\n&unknown; 1 < 2 😀"
+        );
+    }
+
+    #[test]
+    fn references_of_european_languages_and_old_editors_are_letters() {
+        assert_eq!(
+            to_text("&iacute;&ecirc;&oslash;&Aring;&yuml;&OElig;&scaron;&iquest;&shy;&bdquo;"),
+            "íêøÅÿŒš¿\u{ad}„"
+        );
+        // Numbers of Windows-1252, as browsers read them.
+        assert_eq!(
+            to_text("it&#146;s &#x80;5&#150;6 &#129;"),
+            "it’s €5–6 \u{81}"
         );
     }
 

@@ -307,19 +307,10 @@ fn print_pairs(
     terminal: &Terminal,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let accounts = Accounts::of(table, 0);
+    let accounts = Accounts::of(table, NARROW_ACCOUNT);
     for (at, line) in table.iter().enumerate() {
         print_line(line, at == 0, widths, &accounts, terminal, out)?;
-        let is_left = |column: &usize| widths.get(*column) == Some(&0);
-        let words = [STATUS, ROUTE, ACCOUNT, PARTS, SUBJECT]
-            .into_iter()
-            .filter(is_left);
-        let words = words.filter_map(|column| line.cells.get(column));
-        let words: Vec<&str> = words
-            .map(String::as_str)
-            .filter(|word| !word.is_empty())
-            .collect();
-        let text = terminal::cut(&format!("  {}", words.join("  ")), terminal.columns);
+        let text = second_line(line, widths, &accounts, terminal.columns);
         let tone = match (at, line.outcome) {
             (0, _) => Tone::Bold,
             (_, Some(outcome)) => Tone::of(outcome),
@@ -328,6 +319,40 @@ fn print_pairs(
         writeln!(out, "{}", terminal.paint(tone, &text))?;
     }
     Ok(())
+}
+
+/// Columns of a status, a route and an account in the second line where they must be cut.
+const NARROW_STATUS: usize = 12;
+const NARROW_ROUTE: usize = 12;
+const NARROW_ACCOUNT: usize = 10;
+
+/// What has no place in the first line.
+fn second_line(line: &Line, widths: &[usize], accounts: &Accounts, columns: usize) -> String {
+    let cell = |column: usize| {
+        let is_left = widths.get(column) == Some(&0);
+        let cell = line.cells.get(column).filter(|_| is_left);
+        cell.map_or("", String::as_str)
+    };
+    let room = columns.saturating_sub(2);
+    let [status, route, account] = [STATUS, ROUTE, ACCOUNT].map(cell);
+    let mut words = [status, route, account].map(str::to_owned);
+    if terminal::width(&joined(&words)) > room {
+        let status = terminal::cut(status, NARROW_STATUS);
+        let account = accounts.shown(account);
+        let others = joined(&[status.clone(), account.clone()]);
+        let left = room.saturating_sub(terminal::width(&others) + 2);
+        let route = cut_route(route, left.max(NARROW_ROUTE));
+        words = [status, route, account];
+    }
+    let rest = [PARTS, SUBJECT].map(|column| cell(column).to_owned());
+    let text = joined(&[words.as_slice(), rest.as_slice()].concat());
+    terminal::cut(&format!("  {text}"), columns)
+}
+
+/// The words that are not empty, with two blanks between them.
+fn joined(words: &[String]) -> String {
+    let words = words.iter().filter(|word| !word.is_empty());
+    words.cloned().collect::<Vec<_>>().join("  ")
 }
 
 fn print_line(
@@ -416,7 +441,29 @@ fn cut_route(route: &str, columns: usize) -> String {
 /// Accounts cut to a width at which they can still be told apart, where that is possible.
 struct Accounts {
     width: usize,
-    is_end_shown: bool,
+    shown: Piece,
+}
+
+/// Which piece of an account is shown.
+#[derive(Clone, Copy)]
+enum Piece {
+    Begin,
+    End,
+    /// What follows as many letters, which all accounts have in common.
+    After(usize),
+}
+
+impl Piece {
+    fn of(self, account: &str, columns: usize) -> String {
+        match self {
+            Piece::After(letters) if terminal::width(account) > columns => {
+                let rest: String = account.chars().skip(letters).collect();
+                terminal::cut(&format!("…{rest}"), columns)
+            }
+            Piece::End => terminal::cut_begin(account, columns),
+            Piece::Begin | Piece::After(_) => terminal::cut(account, columns),
+        }
+    }
 }
 
 impl Accounts {
@@ -426,19 +473,25 @@ impl Accounts {
             .skip(1)
             .filter_map(|line| line.cells.get(ACCOUNT));
         let accounts: BTreeSet<&String> = accounts.collect();
-        let different = |is_end_shown: bool| {
+        // Of ordered texts, what the first and the last have in common all have.
+        let ends = accounts.first().zip(accounts.last());
+        let common = ends.map_or(0, |(first, last)| common_prefix(first, last));
+        let different = |piece: &Piece| {
             let accounts = accounts.iter();
-            let shown = accounts.map(|account| cut_at(account, width, is_end_shown));
+            let shown = accounts.map(|account| piece.of(account, width));
             shown.collect::<BTreeSet<String>>().len()
         };
+        // The last of those that are equal is taken.
+        let pieces = [Piece::After(common), Piece::End, Piece::Begin];
+        let shown = pieces.into_iter().max_by_key(different);
         Accounts {
             width,
-            is_end_shown: different(true) > different(false),
+            shown: shown.unwrap_or(Piece::Begin),
         }
     }
 
     fn shown(&self, account: &str) -> String {
-        cut_at(account, self.width, self.is_end_shown)
+        self.shown.of(account, self.width)
     }
 }
 

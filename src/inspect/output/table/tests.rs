@@ -235,6 +235,25 @@ fn accounts_are_not_all_cut_to_the_same_letters() {
 }
 
 #[test]
+fn accounts_that_differ_in_the_middle_or_in_two_lines_are_not_cut_to_the_same_letters() {
+    let middle = [
+        "carrier-of-the-north-gateway",
+        "carrier-of-the-south-gateway",
+    ];
+    let end = ["international-north", "international-south"];
+    for accounts in [middle, end] {
+        let mails = mails(&accounts);
+        for columns in [40, 50, 60, 70, 79, 80, 100] {
+            let text = printed(&mails, columns);
+            let is_shown = text.contains("nor") && text.contains("sou");
+            assert!(is_shown, "{columns}: {text}");
+            let fits = |line: &str| terminal::width(line) <= columns;
+            assert!(text.lines().all(fits), "{columns}: {text}");
+        }
+    }
+}
+
+#[test]
 fn in_a_pipe_columns_are_separated_by_tabs_and_nothing_is_cut() {
     let text = printed(&mails(&["carrier"]), usize::MAX);
     let lines: Vec<Vec<&str>> = text
