@@ -121,6 +121,12 @@ impl<'e> Exchanges<'e> {
     pub fn note(&mut self, entry: &'e Entry, message: &Message<'_>) {
         let Some(kind) = message.kind() else { return };
         let at = self.notes.len();
+        // A message that is forwarded reports nothing, and only who reports is named.
+        let status = (kind != MessageType::ForwardReq).then(|| message.status());
+        let reports = matches!(
+            kind,
+            MessageType::DeliveryReportReq | MessageType::ReadReplyReportReq
+        );
         let note = Note {
             entry,
             kind,
@@ -128,8 +134,8 @@ impl<'e> Exchanges<'e> {
             transaction: message.unquoted("X-Mms-Transaction-ID"),
             message_id: message.unquoted("X-Mms-Message-ID"),
             wants_answer: kind.is_request() && message.yes("X-Mms-Ack-Request") == Some(true),
-            status: message.status(),
-            from: message.address("From"),
+            status: status.flatten(),
+            from: reports.then(|| message.address("From")).flatten(),
         };
         let keys = [
             (&note.transaction, &mut self.by_transaction),
