@@ -43,7 +43,9 @@ const MAX_ACCOUNTS: usize = 100;
 static HANDSHAKES: Limit = Limit::new("handshake failed");
 static REFUSALS: Limit = Limit::new("connection refused");
 static PROXY_HEADERS: Limit = Limit::new("proxy header failed");
-static LIMITS: [&Limit; 3] = [&HANDSHAKES, &REFUSALS, &PROXY_HEADERS];
+/// Without a login; the connection limits those of a peer that has logged in.
+static COMMANDS: Limit = Limit::new("command refused");
+static LIMITS: [&Limit; 4] = [&HANDSHAKES, &REFUSALS, &PROXY_HEADERS, &COMMANDS];
 
 /// Logs how many lines were suppressed in windows that have ended, or in all
 /// of them. Whether there are any that will be logged later.
@@ -236,6 +238,11 @@ pub fn command_refused(
     reply: &Reply,
     argument: Option<&str>,
 ) {
+    if !log_enabled!(target: MM4D, Level::Info)
+        || (system_id.is_none() && !COMMANDS.admits(Instant::now()))
+    {
+        return;
+    }
     let system_id = system_id.map(ToString::to_string);
     let argument = argument.map(str::to_owned);
     info!(

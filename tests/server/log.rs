@@ -125,6 +125,30 @@ fn a_flood_of_failed_handshakes_is_a_few_lines_and_a_count() {
 }
 
 #[test]
+fn a_flood_of_refused_commands_without_a_login_is_a_few_lines_and_a_count() {
+    const CLIENTS: usize = 30;
+    // One less than ends the session.
+    const COMMANDS: usize = 19;
+    let mut server = Builder::new().env("RUST_LOG", "info").start();
+    for _ in 0..CLIENTS {
+        let mut client = Client::plain(server.plain);
+        client.send(&b"FOO\r\n".repeat(COMMANDS));
+        client.finish();
+        client.read_to_end();
+    }
+    // Peers are logged all the same.
+    Client::logged_in(&server, false).command("MAIL FROM:<alice@client.example>", 553);
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    let log = server.log();
+    let logged = log.matches("reply=\"500 ").count();
+    assert!((1..=100).contains(&logged), "{logged} lines");
+    let suppressed = sum(&log, "suppressed lines=\"command refused\"", "count");
+    assert_eq!(logged + suppressed, CLIENTS * COMMANDS, "{log}");
+    assert_eq!(log.matches("reply=\"553 ").count(), 1, "{log}");
+}
+
+#[test]
 fn a_password_typed_as_the_user_name_is_not_logged() {
     use base64::Engine;
     let server = Server::start();
