@@ -182,12 +182,12 @@ pub fn lock_taken_again(hostname: &str) {
     warn!(target: MM4D, "spool lock was removed, taken again file=.{hostname}.lock");
 }
 
-/// The spool takes no mail from now on.
+/// The spool accepts no messages from now on.
 pub fn spool_unavailable(error: &dyn fmt::Display) {
     error!(target: MM4D, "spool unavailable error={}", Quoted(&error.to_string()));
 }
 
-/// The spool takes mail again.
+/// The spool accepts messages again.
 pub fn spool_available() {
     info!(target: MM4D, "spool available again");
 }
@@ -358,7 +358,7 @@ pub fn running_as_root() {
 
 /// `NOTIFY_SOCKET` cannot be used.
 pub fn cannot_notify(error: &io::Error) {
-    warn!(target: MM4D, "cannot reach the service manager, it learns nothing: unset NOTIFY_SOCKET where there is none error={}", Quoted(&error.to_string()));
+    warn!(target: MM4D, "cannot report to the service manager: unset NOTIFY_SOCKET where there is none error={}", Quoted(&error.to_string()));
 }
 
 /// There may be fewer descriptors than drafts.
@@ -366,7 +366,7 @@ pub fn few_descriptors(limit: u64, connections: u32) {
     warn!(target: MM4D, "few file descriptors: messages may be answered 452 when all connections send at once limit={limit} max_connections={connections}");
 }
 
-/// The disk was full at start.
+/// The file system was full at start.
 pub fn no_space(spool: &Path, error: &dyn fmt::Display) {
     let spool = spool.to_string_lossy();
     error!(target: MM4D, "spool is full, messages are answered 452 until there is space spool={} error={}", Quoted(&spool), Quoted(&error.to_string()));

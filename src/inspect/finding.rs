@@ -129,8 +129,8 @@ impl Code {
         Self::ALL.into_iter().find(|code| code.name() == name)
     }
 
-    /// How grave it is: an error breaks TS 23.140, a limit or the content; a warning is
-    /// repaired by the reader; a note is only unusual.
+    /// How severe it is: an error breaks TS 23.140, a limit or the content; a
+    /// warning is repaired by the reader; a note is only unusual.
     pub fn severity(self) -> Severity {
         match self {
             Code::MissingField
@@ -163,7 +163,7 @@ impl Code {
     }
 }
 
-/// How grave a finding is, the gravest first.
+/// How severe a finding is, the most severe first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
     /// It breaks TS 23.140, a limit of the carrier, or the content.
@@ -175,7 +175,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// All of them, the gravest first.
+    /// All of them, the most severe first.
     pub const ALL: [Severity; 3] = [Severity::Error, Severity::Warning, Severity::Note];
 
     /// The word for it.

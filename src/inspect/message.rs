@@ -1,5 +1,5 @@
-//! One message as the inspector sees it: who handed it in, what its fields
-//! say, which parts it has and in which order they are shown.
+//! One message as the inspector sees it: who sent it, what its fields say, which
+//! parts it has and in which order they are shown.
 //!
 //! Reading never fails; what is missing is `None`, what is wrong is found by
 //! [`super::check`]. Limits are those of [`super::mime`] and [`super::smil`].

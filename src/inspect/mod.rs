@@ -11,10 +11,10 @@
 //!   commands: one for each command of mm4spool; watch: what is published from now on
 //! ```
 //!
-//! Whoever hands in a mail decides what is in it, so nothing here trusts it:
-//! reading never fails and never panics, every size has a limit, the time is
-//! linear in the size of the mail, every text is escaped by [`output`] before it is
-//! shown, and no name in a mail is ever a path. Only [`store`], [`watch`] and
+//! The sender of a mail decides what is in it, so nothing here trusts it: reading
+//! never fails and never panics, every size has a limit, the time is linear in
+//! the size of the mail, every text is escaped by [`output`] before it is shown,
+//! and no name in a mail is ever a path. Only [`store`], [`watch`] and
 //! [`output::files`] touch files.
 
 pub mod check;

@@ -69,13 +69,13 @@ impl fmt::Display for ResponseError {
                  answer anyway",
             ),
             ResponseError::NoAddress => f.write_str(
-                "nothing says where an answer goes: X-Mms-Originator-System and Sender are missing",
+                "no address to answer to: X-Mms-Originator-System and Sender are missing",
             ),
             ResponseError::BadAddress(field, value) => {
                 write!(f, "{field} is '{value}', not one mailbox with a domain")
             }
             ResponseError::NoTransaction => f.write_str(
-                "X-Mms-Transaction-ID is missing, without which the peer cannot assign an answer",
+                "X-Mms-Transaction-ID is missing, so the peer could not match an answer to its request",
             ),
             ResponseError::Control(field) => {
                 write!(f, "{field} has a control character and cannot be repeated")
@@ -83,7 +83,7 @@ impl fmt::Display for ResponseError {
             ResponseError::TooLong(field) => {
                 write!(
                     f,
-                    "{field} is longer than a line of mail may be ({MAX_LINE} bytes)"
+                    "{field} is too long for one line ({MAX_LINE} bytes, RFC 5322 2.1.1)"
                 )
             }
             ResponseError::SwaksToken(field, token) => write!(

@@ -1,4 +1,4 @@
-//! The presentation of a message: SMIL, as much of it as phones obey (OMA MMS
+//! The presentation of a message: SMIL, as much of it as phones follow (OMA MMS
 //! Conformance Document, 7; 3GPP TS 26.246).
 //!
 //! A scanner of tags rather than a parser of XML: what phones and gateways write

@@ -19,7 +19,7 @@ pub enum Address {
     },
     /// Whatever is not a number: `system-user@mms.example.net`, `PostMaster`.
     Mail {
-        /// What stood before the `@`, or all there was.
+        /// What was before the `@`, or all of the text.
         local: String,
         /// What followed the `@`, as written.
         domain: Option<String>,
@@ -66,7 +66,7 @@ impl Address {
             .collect()
     }
 
-    /// Addresses read from one field; an MM4 mail has 20 at the utmost.
+    /// Addresses read from one field; an MM4 message has 20 at most.
     pub const MAX_LIST: usize = 1000;
 
     /// The part that a person recognises: the number, or the e-mail address.
@@ -120,7 +120,8 @@ fn bare(text: &str) -> &str {
     super::unquote(text).trim()
 }
 
-/// `+972500000001/TYPE=PLMN` into its number and its type; the key in any case.
+/// Splits `+972500000001/TYPE=PLMN` into its number and its type; `TYPE` in any
+/// case.
 fn split_type(local: &str) -> (&str, Option<&str>) {
     let Some(at) = local.to_ascii_lowercase().find("/type=") else {
         return (local, None);

@@ -77,11 +77,11 @@ values! {
 /// How a status is to be taken by a person who looks at many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The message or request reached its aim.
+    /// It succeeded.
     Good,
-    /// It did not, and will not.
+    /// It failed.
     Bad,
-    /// Neither is known.
+    /// Neither is known yet.
     Open,
 }
 

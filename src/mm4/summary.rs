@@ -1,6 +1,6 @@
 //! The fields by which an operator finds a message again, for the server's log.
 
-/// The fields by which an operator finds a mail again, as the sender wrote
+/// The fields by which an operator finds a message again, as the sender wrote
 /// them: free text of the peer, to be escaped before it is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {

@@ -1,4 +1,4 @@
-//! File descriptors: each client needs one, and one more while its mail is
+//! File descriptors: each client needs one, and one more while its message is
 //! written.
 
 use std::fmt;
@@ -66,7 +66,7 @@ pub fn raise(max_connections: u32, listeners: usize) -> Result<u64, DescriptorsE
     Ok(limit)
 }
 
-/// Enough for every client to send a mail while others are refused.
+/// Enough for every client to send a message while others are refused.
 fn comfortable(max_connections: u32, listeners: usize) -> u64 {
     OWN + listeners as u64 + 2 * u64::from(max_connections) + MAX_REFUSALS as u64
 }

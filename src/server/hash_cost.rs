@@ -1,5 +1,5 @@
-//! What a refused login costs, which must say nothing about the accounts there
-//! are: always about one hash of the costliest kind in the accounts file.
+//! What a refused login costs, which must reveal nothing about the accounts:
+//! always about one hash of the costliest kind in the accounts file.
 //!
 //! An unknown id pays for that hash. A wrong password pays for the hash of its
 //! account, and then the difference in rounds of the costliest kind. Accounts of

@@ -1,12 +1,12 @@
 //! Whose password is hashed next.
 //!
 //! A hash costs milliseconds of CPU by design, and anybody who can connect may
-//! ask for one. So at most one hash for each core is computed at a time, and
-//! the other clients queue. Prefixes take turns, each with its oldest client,
-//! so that one peer with many connections holds nobody up; prefixes that have
-//! logged in before have every other turn, so that a crowd of strangers does
-//! not either. A client waits outside this module, on a descriptor, together
-//! with its clocks and its socket. The queue is bounded by `--max-connections`.
+//! ask for one. So at most one hash for each core is computed at a time, and the
+//! other clients queue. Prefixes take turns, each with its oldest client, so that
+//! one peer with many connections delays nobody; prefixes that have logged in
+//! before have every other turn, so that a crowd of strangers does not either. A
+//! client waits outside this module, on a descriptor, together with its clocks
+//! and its socket. The queue is bounded by `--max-connections`.
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

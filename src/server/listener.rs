@@ -96,7 +96,7 @@ impl Listener {
         format!("{kind} {}", self.address)
     }
 
-    /// Accepts until the server goes down.
+    /// Accepts clients until the server shuts down.
     pub fn run(self, shared: &Arc<Shared>, slots: &Arc<Slots>) {
         let mut failing = false;
         loop {
@@ -131,14 +131,14 @@ impl Listener {
         }
     }
 
-    /// Tells those who wait to be accepted that the server is going down; the
-    /// end of the listener would be a reset to them. On an inherited socket they
-    /// wait for the next server.
+    /// Sends the 421 of a shutdown to those who wait to be accepted; the end of
+    /// the listener would be a reset to them. On an inherited socket they wait
+    /// for the next server.
     fn turn_away(&self, shared: &Shared, slots: &Arc<Slots>) {
         if self.inherited {
             return;
         }
-        // A flood has no end, and the shutdown must have one.
+        // Clients may connect without end; the shutdown must end.
         let deadline = Instant::now() + TURN_AWAY;
         while Instant::now() < deadline {
             let Ok((socket, _)) = self.socket.accept() else {
@@ -152,7 +152,7 @@ impl Listener {
         refuse(self.tls, socket, reply, shared, slots);
     }
 
-    /// Gives a client its thread, or sends it away.
+    /// Gives a client its thread, or refuses it.
     fn admit(
         &self,
         socket: TcpStream,
@@ -243,13 +243,13 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Waits for one of `fds`, or for `timeout`; `false` when the server goes down.
+/// Waits for one of `fds`, or for `timeout`; `false` when the server shuts down.
 fn wait(fds: &[BorrowedFd<'_>], stop: BorrowedFd<'_>, timeout: Option<&Timespec>) -> bool {
     let mut polled: Vec<PollFd<'_>> = std::iter::once(&stop)
         .chain(fds)
         .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
         .collect();
-    // Whatever poll says of itself, the stop is looked at and accept is tried.
+    // Whatever poll reports, the stop is checked and accept is tried.
     let _ = poll(&mut polled, timeout);
     polled.first().is_none_or(|stop| stop.revents().is_empty())
 }

@@ -233,7 +233,7 @@ impl Server {
     }
 
     /// Ends when the last session has, when the grace is over, or at a second
-    /// signal. Every 250 that was said is on the device by then.
+    /// signal. Every message that got a 250 is on the device by then.
     fn shut_down(self, grace: Duration) -> Result<(), Died> {
         let Server {
             shared,
@@ -245,7 +245,7 @@ impl Server {
             mut notify,
             started: _,
         } = self;
-        // A client that is sent away and connects again must not reach this server.
+        // A client that gets 421 and connects again must not reach this server.
         shared.stop.end_listeners();
         for listener in listeners {
             let _ = listener.join();

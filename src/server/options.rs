@@ -1,5 +1,5 @@
-//! The options: given on the command line or in a configuration file, parsed
-//! into [`Options`].
+//! The options: given on the command line or in a configuration file, parsed into
+//! [`Options`].
 //!
 //! `table` declares them, `values` holds them as they were given, `build` makes
 //! [`Options`] of that. Every option but the listeners may be given once, and an

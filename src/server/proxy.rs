@@ -52,7 +52,7 @@ impl fmt::Display for HeaderError {
 
 impl std::error::Error for HeaderError {}
 
-/// Puts a header together.
+/// Collects the bytes of a header.
 #[derive(Debug, Default)]
 pub(crate) struct HeaderReader {
     bytes: Vec<u8>,
@@ -160,7 +160,7 @@ fn parse_binary(header: &[u8]) -> Result<Header, HeaderError> {
     let length = match family {
         // Unspecified: neither addresses nor fields can be told apart.
         0x00 => return Ok(Header::Socket),
-        // Over TCP or UDP; for a mail server the difference does not matter.
+        // Over TCP or UDP; for SMTP the difference does not matter.
         0x11 | 0x12 => 12,
         0x21 | 0x22 => 36,
         0x31 | 0x32 => 216,

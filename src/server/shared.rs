@@ -1,6 +1,5 @@
-//! What all sessions share: the operator's decisions, the spool, the accounts
-//! and the certificate in force, and the bell that rings when the server goes
-//! down.
+//! What all sessions share: the operator's settings, the spool, the accounts and
+//! the certificate in force, and the signal that the server shuts down.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,15 +19,15 @@ use crate::spool::Spool;
 
 /// What all sessions share.
 pub struct Shared {
-    /// What the operator decides of every session.
+    /// What the operator sets for every session.
     pub policy: Arc<Policy>,
-    /// Where mails go.
+    /// Where messages go.
     pub spool: Arc<Spool>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What a client may take.
     pub clocks: Clocks,
-    /// Rings when the server goes down.
+    /// Rings when the server shuts down.
     pub stop: Stop,
     /// Whose password is hashed next.
     pub(crate) hash_queue: Arc<HashQueue>,
@@ -79,7 +78,7 @@ impl Shared {
         Arc::clone(&accounts)
     }
 
-    /// Puts new accounts in force; what was remembered of logins goes.
+    /// Puts new accounts in force; what was remembered of logins is forgotten.
     pub fn set_accounts(&self, new: Accounts) {
         self.metrics.set_accounts(new.ids());
         let mut accounts = self
@@ -99,7 +98,7 @@ impl Shared {
         *acceptor = Some(new);
     }
 
-    /// The certificate in force now; nothing where no listener speaks TLS.
+    /// The certificate in force now; `None` where no listener uses TLS.
     pub fn acceptor(&self) -> Option<Acceptor> {
         let acceptor = self.acceptor.read().unwrap_or_else(PoisonError::into_inner);
         acceptor.clone()

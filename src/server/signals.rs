@@ -42,7 +42,7 @@ impl Signals {
         })
     }
 
-    /// The server runs: SIGTERM and SIGINT are for the supervisor from now on.
+    /// The server runs: from now on SIGTERM and SIGINT go to the supervisor.
     pub(super) fn started(&self) {
         self.is_starting.store(false, Ordering::SeqCst);
     }

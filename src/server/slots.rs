@@ -3,8 +3,8 @@
 //!
 //! The last tenth of all slots, rounded down, is for known peers: prefixes from
 //! which a login succeeded since the server started. Strangers who connect and
-//! say nothing can fill the other slots only, so peers that use the server get
-//! in all the same.
+//! send nothing can fill the other slots only, so peers that use the server are
+//! still accepted.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};

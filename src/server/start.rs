@@ -296,7 +296,7 @@ fn export(
     path.map(start).transpose().map_err(StartError::Metrics)
 }
 
-/// Handles signals, accepts clients, and says so.
+/// Handles signals, accepts clients, and reports that it does.
 fn accept(
     mut server: Server,
     options: &Options,
@@ -337,7 +337,7 @@ fn listener_thread(
     })
 }
 
-/// Tells whoever started the server where clients can connect. That nobody
+/// Prints where clients can connect, for whoever started the server. That nobody
 /// reads standard output is no reason to end.
 fn announce(names: &[String]) {
     let mut stdout = io::stdout().lock();

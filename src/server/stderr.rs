@@ -253,8 +253,8 @@ fn lost(batch: &[u8], written: usize) -> u64 {
     memchr::memchr_iter(b'\n', rest).count() as u64
 }
 
-/// Writes everything, however long that takes, and says how many bytes were
-/// taken before an error.
+/// Writes everything, however long that takes. An error comes with the number of
+/// bytes written before it.
 fn write(bytes: &[u8]) -> usize {
     let mut written = 0;
     while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {

@@ -2,8 +2,8 @@
 //!
 //! The socket does not block: whatever cannot go on at once waits in poll(2),
 //! under a [`Clock`] of the caller's, for the client, the deadline and the
-//! shutdown together. So a session ends at its deadline and hears of a shutdown
-//! whatever the client does or leaves undone: sends nothing, sends half a TLS
+//! shutdown together. So a session ends at its deadline and at a shutdown
+//! whatever the client does or does not do: sends nothing, sends half a TLS
 //! record, reads nothing.
 
 use std::io::{self, Read, Write};
@@ -29,7 +29,8 @@ const EAGER: u8 = 8;
 /// How long a wait without a descriptor takes.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How long last words and a lingering close may take once the server goes down.
+/// How long the last replies and a lingering close may take once the server shuts
+/// down.
 const AT_STOP: Duration = Duration::from_millis(500);
 
 /// How a wait for bytes ended.
@@ -41,7 +42,7 @@ pub enum Received {
     End,
     /// The deadline has passed.
     Deadline,
-    /// The server is going down.
+    /// The server is shutting down.
     Stop,
 }
 
@@ -63,7 +64,7 @@ pub enum Wait {
 pub struct Clock<'a> {
     /// When it ends at the latest.
     pub deadline: Instant,
-    /// Readable, or hung up, when the server goes down.
+    /// Readable, or hung up, when the server shuts down.
     pub stop: Option<BorrowedFd<'a>>,
 }
 
@@ -326,10 +327,10 @@ impl Stream {
         Ok(())
     }
 
-    /// Says goodbye: close_notify, then the end of the sending side. What the
-    /// client still sends is read and dropped until the clock ends, for a socket
-    /// closed over unread bytes is reset, and a reset can overtake the last
-    /// reply.
+    /// Ends the connection: close_notify, then the end of the sending side. What
+    /// the client still sends is read and dropped until the clock ends, for a
+    /// socket closed over unread bytes is reset, and a reset can overtake the
+    /// last reply.
     #[inline(never)]
     pub fn close(mut self, mut clock: Clock<'_>) {
         if let Some(tls) = &mut self.tls {
@@ -368,8 +369,8 @@ fn send(socket: &TcpStream, tls: &mut TlsSession, mut clock: Clock<'_>) -> io::R
     Ok(())
 }
 
-/// Waits for a client that does not read. A shutdown shortens it: what is said
-/// then are last words.
+/// Waits for a client that does not read. A shutdown shortens it: only last
+/// replies are sent then.
 fn wait_to_send(socket: &TcpStream, clock: &mut Clock<'_>) -> io::Result<()> {
     loop {
         match wait(socket, PollFlags::OUT, *clock)? {
@@ -397,7 +398,7 @@ impl Waited {
     }
 }
 
-/// Waits until the socket is ready, or broken, unless the server goes down
+/// Waits until the socket is ready, or broken, unless the server shuts down
 /// first.
 fn wait(socket: &TcpStream, interest: PollFlags, clock: Clock<'_>) -> io::Result<Waited> {
     loop {

@@ -2,8 +2,8 @@
 //! offered: RFC 8996 forbids it.
 //!
 //! The socket underneath does not block and is driven by the caller, who waits
-//! for it with the clocks of the session: a record that drips in does not hold
-//! them up, nor does a client that does not read.
+//! for it with the clocks of the session: a record that arrives slowly does not
+//! delay them, nor does a client that does not read.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -26,7 +26,7 @@ use crate::access::{self, Use};
 
 /// Bytes of a PEM file at most.
 const MAX_FILE: u64 = 1024 * 1024;
-/// A certificate with less time left than this is worth a warning.
+/// A certificate with less time left than this gets a warning in the log.
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// Tickets that a client gets for coming back without a full handshake.
@@ -442,7 +442,7 @@ pub enum Plaintext {
     Bytes(usize),
     /// Nothing yet: records are needed from the socket.
     Wanting,
-    /// The client has said close_notify, or gone.
+    /// The client has sent close_notify, or closed.
     End,
 }
 
@@ -496,7 +496,7 @@ impl TlsSession {
         let count = self.connection.read_tls(&mut records)?;
         self.taken += count;
         if let Err(error) = self.connection.process_new_packets() {
-            // The alert that says why; whether it arrives is no matter.
+            // The alert that says why; it does not matter whether it arrives.
             let _ = self.send(&mut socket);
             return Err(io::Error::new(io::ErrorKind::InvalidData, error));
         }
@@ -510,7 +510,7 @@ impl TlsSession {
             Ok(count) => Ok(Plaintext::Bytes(count)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Plaintext::Wanting),
             // The client closed without close_notify: an end like any other,
-            // since SMTP says itself where a mail is complete.
+            // since SMTP itself marks the end of a message.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Plaintext::End),
             Err(error) => Err(error),
         }

@@ -1,6 +1,6 @@
-//! The user of `--user`: looked up before anything else, taken on after the
-//! listeners are bound and before any file is opened, so that the files that a
-//! reload needs are known to be readable.
+//! The user of `--user`: looked up before anything else. The process becomes this
+//! user after the listeners are bound and before any file is opened, so that the
+//! files that a reload needs are known to be readable.
 
 use std::fmt;
 use std::io;

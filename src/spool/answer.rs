@@ -1,9 +1,8 @@
-//! The way back from the writer: one answer, for one session that sleeps until
-//! it is given.
+//! The writer's answer to one session, which sleeps until it is given.
 //!
-//! A channel of crossbeam would do, but spins and yields before it sleeps. The
-//! answer takes a disk access, so that is wasted: 8 sched_yield of 28 system
-//! calls for each message, when it was measured.
+//! A channel of crossbeam would also work, but it spins and yields before it
+//! sleeps. The answer takes a disk access, so that is wasted: 8 sched_yield of 28
+//! system calls for each message, when it was measured.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

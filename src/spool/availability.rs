@@ -24,7 +24,7 @@ pub(crate) struct Availability {
     available: AtomicBool,
     /// A step has failed since the last probe began.
     suspect: AtomicBool,
-    /// Of the last look that found nothing wrong.
+    /// When the last look found nothing wrong.
     looked: Mutex<Option<Instant>>,
 }
 

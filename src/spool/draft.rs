@@ -1,5 +1,5 @@
-//! A message on its way into the spool. Each step consumes the type of the step
-//! before it, so none can be left out or repeated:
+//! A message that is being put into the spool. Each step consumes the type of the
+//! step before it, so none can be left out or repeated:
 //!
 //! ```text
 //! Draft ── write ──▶ Draft ── sync ──▶ SyncedDraft ── publish ──▶ Committed

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::access::{self, Use};
 
-/// A step on the way of a message into the spool that failed; for the log, not
-/// for the peer.
+/// A failed step of putting a message into the spool; for the log, not for the
+/// peer.
 #[derive(Clone, Debug)]
 pub struct SpoolError {
     doing: &'static str,

@@ -52,7 +52,7 @@ pub(crate) enum Job {
 pub(crate) struct Publication {
     /// Its file name, the same in tmp/ and new/.
     pub(crate) name: String,
-    /// Given once: the name is durable, or why not.
+    /// Given once: the name is durable, or the reason why it is not.
     pub(crate) answer: Answer,
 }
 

@@ -75,7 +75,7 @@ fn run(arguments: &[String], out: &mut dyn Write) -> Outcome {
     for entry in &selection.entries {
         match checker.check(entry) {
             Ok(()) => {}
-            // Consumed meanwhile: no fault of the message.
+            // A consumer has taken it: no fault of the message.
             Err(Problem::Read(error)) if error.kind() == ErrorKind::NotFound => {}
             Err(Problem::Read(error)) => {
                 let id = entry.id.clone();
@@ -104,7 +104,7 @@ fn syntax() -> Syntax {
         .optopt(
             "",
             "max-size",
-            "bytes that a mail may have, or 300K, 2M",
+            "bytes that a message may have, or 300K, 2M",
             "N",
         )
         .optmulti(

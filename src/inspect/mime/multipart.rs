@@ -10,7 +10,7 @@ use crate::inspect::finding::Code;
 /// The bodies between the delimiters, and what is wrong with those.
 #[derive(Debug, Default)]
 pub(super) struct Division<'b> {
-    /// None when it cannot be divided.
+    /// `None` when it cannot be divided.
     pub(super) pieces: Vec<&'b [u8]>,
     pub(super) faults: Vec<(Code, String)>,
 }

@@ -1,4 +1,4 @@
-//! The binary form of a multipart that WAP gateways hand on (WAP-230-WSP 8.5).
+//! The binary form of a multipart that WAP gateways pass on (WAP-230-WSP 8.5).
 //!
 //! Each entry becomes a header block in text, which the rest of [`super`] reads as
 //! that of any other part. Codes that MMS does not use are left out. `None` where the

@@ -1,11 +1,11 @@
 //! Files made from messages: their parts, and pages.
 //!
-//! A name in a mail is a wish, not a path: only its last component is used,
-//! without anything that a file system or a shell could take for more
-//! than a name. Parts are created anew (`O_EXCL`), so nothing is overwritten and
-//! no link is followed; a name that exists gets a number. A file made from a
-//! message gets no permission that the message's own file lacks, minus the umask.
-//! Limits: [`MAX_NAME`] bytes of a name, [`MAX_TRIES`] numbers.
+//! A name in a mail is a suggestion, not a path: only its last component is used,
+//! without anything that a file system or a shell could take for more than a
+//! name. Parts are created anew (`O_EXCL`), so nothing is overwritten and no link
+//! is followed; a name that exists gets a number. A file made from a message gets
+//! no permission that the message's own file lacks, minus the umask. Limits:
+//! [`MAX_NAME`] bytes of a name, [`MAX_TRIES`] numbers.
 
 use std::collections::HashMap;
 use std::error::Error;

@@ -1,4 +1,4 @@
-//! The line of a message: what a table, a pipe and `follow` say of it.
+//! The line of a message: what a table, a pipe and `follow` print of it.
 
 use jiff::Timestamp;
 

@@ -123,7 +123,7 @@ impl Store {
         for directory in self.directories() {
             for found in fs::read_dir(&directory)? {
                 let found = found?;
-                // One that is gone since has no type.
+                // One that was removed meanwhile has no type.
                 let is_file = found.file_type().is_ok_and(|kind| kind.is_file());
                 if is_file && self.is_message(&found.file_name()) {
                     entries.push(Entry::at(&found.path()));

@@ -3,7 +3,7 @@
 //! A line is `system_id:hash[:networks[:option…]]`. The hash is SHA-crypt, `$6$…`
 //! or `$5$…`, as `openssl passwd -6` prints it. `networks` is a comma list of
 //! CIDR networks. The only option is `max=N`, connections of the account at a
-//! time. Blank lines and lines with `#` in front are skipped. A file with any
+//! time. Blank lines and lines that begin with `#` are skipped. A file with any
 //! error is rejected as a whole.
 
 use std::collections::{HashMap, HashSet};

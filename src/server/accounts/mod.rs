@@ -62,7 +62,7 @@ struct Password {
 
 type Digest = [u8; 32];
 
-/// What can be said of credentials without a hash.
+/// What is known of credentials before any hash is computed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recognition {
     /// They are correct.
@@ -88,7 +88,7 @@ impl Accounts {
         Accounts::read(path, Source::Anything)
     }
 
-    /// The same from a `source`.
+    /// As [`Accounts::load`], from a `source`.
     pub(super) fn read(path: &Path, source: Source) -> Result<Accounts, AccountsError> {
         let failed = |fault| AccountsError {
             path: path.to_owned(),
@@ -139,7 +139,7 @@ impl Accounts {
         self.by_id.get(id)?.max
     }
 
-    /// Judges `credentials` from `address` as far as that costs no hash.
+    /// Checks `credentials` from `address` as far as that costs no hash.
     pub fn recognise(&self, credentials: &Credentials, address: IpAddr) -> Recognition {
         let Credentials {
             authzid,

@@ -23,7 +23,8 @@ impl<'s> Connection<'s> {
         }
         Clock {
             deadline,
-            // A message in progress knows of the shutdown by its deadline.
+            // A message in progress is ended by its deadline, which a shutdown
+            // shortens.
             stop: (grace_end.is_none() || !self.session.is_receiving_mail())
                 .then(|| self.shared.stop.sessions()),
         }
@@ -64,7 +65,7 @@ impl<'s> Connection<'s> {
         self.session.is_receiving_mail() && self.shared.clocks.min_rate > 0
     }
 
-    /// Counts what a wait has brought to a mail.
+    /// Counts the bytes of a message that a wait has brought.
     pub(super) fn is_too_slow(&mut self, waited: Duration, bytes: usize) -> bool {
         self.has_floor()
             && self
@@ -73,7 +74,7 @@ impl<'s> Connection<'s> {
     }
 }
 
-/// How fast a mail comes, over one window.
+/// How fast a message arrives, over one window.
 #[derive(Default)]
 pub(super) struct Pace {
     /// Only the time that the client was waited for counts.
@@ -82,8 +83,8 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Counts a wait, and judges each full window in which something came: for
-    /// silence there is a limit of its own.
+    /// Counts a wait, and checks each full window in which something arrived:
+    /// silence has a limit of its own.
     fn is_too_slow(&mut self, waited: Duration, bytes: u64, min_rate: u64) -> bool {
         self.waited += waited;
         self.bytes += bytes;

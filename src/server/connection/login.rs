@@ -68,9 +68,9 @@ impl<'s> Connection<'s> {
         self.log_in(system_id, &accounts)
     }
 
-    /// Waits until this client may have a password hashed. A client that has closed
-    /// gets no turn: what it has sent so far is answered first, so that its
-    /// system has the occasion to say so.
+    /// Waits until this client may have a password hashed. A client that has
+    /// closed gets no turn: what it has sent so far is answered first, so that
+    /// its system can report the close.
     pub(super) fn wait_for_turn(&mut self) -> io::Result<ControlFlow<Why, Turn>> {
         self.flush()?;
         if self.stream.has_hung_up() {

@@ -153,7 +153,7 @@ impl<'s> Connection<'s> {
                 .converse()
                 .unwrap_or_else(|error| error.to_string().into()),
             Err(why) => {
-                // A client that connects and says nothing is a health check.
+                // A client that connects and sends nothing is a health check.
                 if self.stream.has_received() {
                     log::handshake_failed(self.peer, &why);
                 }
@@ -353,7 +353,7 @@ impl<'s> Connection<'s> {
         Ok(())
     }
 
-    /// Says the last reply; the session ends once it is sent.
+    /// Queues the last reply; the session ends once it is sent.
     #[inline(never)]
     fn hang_up<T>(&mut self, reply: &Reply) -> ControlFlow<Why, T> {
         self.say(reply);

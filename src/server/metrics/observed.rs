@@ -18,7 +18,7 @@ pub(super) fn unix_seconds(time: SystemTime) -> i64 {
     since_1970.map_or(0, |time| i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
 }
 
-/// Stands for no certificate, or for one whose expiry is not known.
+/// The value for no certificate, or for one whose expiry is not known.
 pub(super) const NO_CERTIFICATE: i64 = i64::MIN;
 
 /// What is not counted but read when the file is written.

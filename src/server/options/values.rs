@@ -102,7 +102,8 @@ impl Values {
         let alone = |value: &Value| {
             let mut values = vec![value.clone()];
             if value.name != "hostname" {
-                // The system's name is no matter of this value.
+                // Where no value is given, the system's name counts, which is
+                // checked elsewhere.
                 values.push(Value {
                     name: "hostname",
                     text: "localhost".to_owned(),
