@@ -86,6 +86,7 @@ fn what_cannot_be_done_exits_1() {
 fn every_command_has_its_help() {
     for name in [
         "list", "show", "thread", "extract", "gallery", "follow", "wait", "check", "respond",
+        "serve",
     ] {
         let help = said(&[name, "--help"]);
         for section in ["Examples:", "Exit status:", "Environment:", "MM4SPOOL"] {

@@ -17,6 +17,7 @@ mod files;
 mod follow;
 mod hostile;
 mod list;
+mod serve;
 mod show;
 mod terminal;
 mod wire;

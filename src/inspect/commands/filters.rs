@@ -97,6 +97,11 @@ fn add_with(syntax: &mut Syntax, to: &str) {
     );
 }
 
+/// Whether a filter with a value has that name.
+pub(super) fn is_option(name: &str) -> bool {
+    OPTIONS.iter().any(|(known, _, _)| *known == name)
+}
+
 /// Adds `--last`.
 pub(super) fn add_last(syntax: &mut Syntax) {
     syntax.options.optopt(

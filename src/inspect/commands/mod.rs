@@ -11,6 +11,7 @@ mod follow;
 mod gallery;
 mod list;
 mod respond;
+mod serve;
 mod show;
 mod syntax;
 mod thread;
@@ -21,6 +22,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+pub(super) use self::serve::filter_of_query;
 use self::syntax::{Given, Manual, Syntax};
 use super::filter::Unreadable;
 use super::output::terminal;
@@ -35,7 +37,7 @@ pub struct Command {
 }
 
 /// Every command, in the order of `mm4spool --help`.
-pub const ALL: [Command; 9] = [
+pub const ALL: [Command; 10] = [
     list::COMMAND,
     show::COMMAND,
     thread::COMMAND,
@@ -45,6 +47,7 @@ pub const ALL: [Command; 9] = [
     wait::COMMAND,
     check::COMMAND,
     respond::COMMAND,
+    serve::COMMAND,
 ];
 
 impl Command {

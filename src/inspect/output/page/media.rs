@@ -185,7 +185,7 @@ fn playable(part: &Part<'_>, bytes: &[u8]) -> Option<&'static str> {
 /// The type under which a browser gets the bytes of a part that it shows itself; `None`
 /// for any other. A picture must be one by its first bytes, since its type is only what
 /// its sender says.
-pub(super) fn browser_type(part: &Part<'_>, bytes: &[u8]) -> Option<&'static str> {
+pub(crate) fn browser_type(part: &Part<'_>, bytes: &[u8]) -> Option<&'static str> {
     if bytes.is_empty() {
         return None;
     }

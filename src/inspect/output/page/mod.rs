@@ -30,9 +30,10 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
 pub(crate) use self::article::article;
+pub(crate) use self::media::browser_type;
 pub(crate) use self::relations::{Relation, Relations};
 pub(crate) use self::row::{Kind, Row, day};
-pub(crate) use self::thumbnail::thumbnail;
+pub(crate) use self::thumbnail::{has_picture, thumbnail};
 
 use self::chips::Chips;
 use super::view::moment;
@@ -62,7 +63,6 @@ const STILL_STYLE: &str = include_str!("still.css");
 pub(crate) enum Source<'s> {
     /// From itself, as data.
     Inline,
-    #[allow(dead_code, reason = "the live page will be the first to use it")]
     /// From the server, below this address of the message.
     Served(&'s str),
 }

@@ -10,6 +10,7 @@ use image::{DynamicImage, ImageReader, Limits, RgbImage};
 
 use super::media::picture_type;
 use crate::inspect::message::Message;
+use crate::inspect::mime::Part;
 
 /// Pixels of a side: twice what the list shows, for dense screens.
 const SIDE: u32 = 88;
@@ -24,13 +25,23 @@ const QUALITY: u8 = 72;
 
 /// A JPEG of the first picture of a message.
 pub(crate) fn thumbnail(message: &Message<'_>) -> Option<Vec<u8>> {
-    let pictures = message.leaves().filter(|part| {
-        // A picture without its type is one by its bytes; a text is not looked at.
-        matches!(part.kind(), "image" | "application") && !part.is_smil()
-    });
-    pictures
+    candidates(message)
         .take(MAX_TRIES)
         .find_map(|part| small(&part.decode().bytes))
+}
+
+/// Whether a message may have a small picture: one of its parts begins as a picture does.
+pub(crate) fn has_picture(message: &Message<'_>) -> bool {
+    candidates(message)
+        .take(MAX_TRIES)
+        .any(|part| picture_type(&part.decode().bytes).is_some())
+}
+
+/// A picture without its type is one by its bytes; a text is not looked at.
+fn candidates<'m>(message: &'m Message<'_>) -> impl Iterator<Item = &'m Part<'m>> {
+    let may_be =
+        |part: &&Part<'_>| matches!(part.kind(), "image" | "application") && !part.is_smil();
+    message.leaves().filter(may_be)
 }
 
 fn small(bytes: &[u8]) -> Option<Vec<u8>> {

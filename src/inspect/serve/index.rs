@@ -1,0 +1,297 @@
+//! The messages of the spool by name, kept up to date, and a search that stops.
+//!
+//! One thread watches the spool and adds what is published; what was deleted is noticed
+//! when the directories are read again, every [`RELIST`]. No request reads the
+//! directories, and none looks at more messages than it may in [`SEARCH_TIME`]: it answers
+//! with what it has found, and with a cursor to continue. Limits: [`MAX_ENTRIES`] messages,
+//! the newest; [`MAX_ARRIVALS`] that event streams may still have to send.
+
+use std::collections::{HashSet, VecDeque};
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::inspect::exchange::Exchanges;
+use crate::inspect::filter::Filter;
+use crate::inspect::store::{Entry, Store};
+use crate::inspect::watch::{Follower, TICK};
+use crate::spool::id::MessageId;
+
+/// Messages that are kept by name: about 200 bytes each.
+const MAX_ENTRIES: usize = 500_000;
+/// New messages that are remembered for event streams.
+const MAX_ARRIVALS: usize = 1024;
+/// How often the directories are read again.
+const RELIST: Duration = Duration::from_secs(60);
+/// How long one request may search.
+const SEARCH_TIME: Duration = Duration::from_millis(400);
+/// Messages that are taken from the list at a time.
+const CHUNK: usize = 256;
+/// The newest messages in which unanswered requests are looked for.
+const UNANSWERED_AMONG: usize = 10_000;
+/// How long the unanswered requests that were found are not looked for again.
+const UNANSWERED_FOR: Duration = Duration::from_secs(5);
+
+/// The place of a message in the order of the spool.
+pub(super) type Key = (Option<Timestamp>, String);
+
+/// The messages of a spool.
+#[derive(Debug)]
+pub(super) struct Index {
+    state: Mutex<State>,
+    arrived: Condvar,
+    unanswered: Mutex<Option<(Instant, Arc<HashSet<String>>)>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Oldest first.
+    entries: Vec<Arc<Entry>>,
+    arrivals: VecDeque<Arc<Entry>>,
+    /// Arrivals since the start, also those that are forgotten.
+    count: u64,
+    is_broken: bool,
+}
+
+/// What a search has found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Newest first.
+    pub(super) entries: Vec<Arc<Entry>>,
+    /// Where to continue; `None` when everything was looked at.
+    pub(super) next: Option<Key>,
+}
+
+impl Index {
+    /// Lists the spool, and begins to watch it.
+    pub(super) fn start(root: &Path) -> io::Result<(Index, Follower)> {
+        let follower = Follower::start(root)?;
+        let store = Store::open(root)?;
+        let state = State {
+            entries: newest(store.entries()?),
+            ..State::default()
+        };
+        let index = Index {
+            state: Mutex::new(state),
+            arrived: Condvar::new(),
+            unanswered: Mutex::new(None),
+        };
+        Ok((index, follower))
+    }
+
+    /// Keeps the list up to date; returns when the spool can no longer be watched.
+    pub(super) fn watch(&self, root: &Path, mut follower: Follower) -> io::Result<()> {
+        // Its end is never seen: the watch goes on until the process ends.
+        let nobody = File::open(root)?;
+        let mut listed = Instant::now();
+        loop {
+            let published = follower.wait(&nobody, TICK);
+            self.lock().is_broken = published.is_err();
+            for entry in published?.unwrap_or_default() {
+                self.add(entry);
+            }
+            if listed.elapsed() > RELIST {
+                let entries = Store::open(root).and_then(|store| store.entries());
+                let mut state = self.lock();
+                state.is_broken = entries.is_err();
+                if let Ok(entries) = entries {
+                    state.entries = newest(entries);
+                }
+                drop(state);
+                listed = Instant::now();
+            }
+        }
+    }
+
+    fn add(&self, entry: Entry) {
+        let mut state = self.lock();
+        let entry = Arc::new(entry);
+        let key = (entry.time, entry.id.as_str());
+        let at = state
+            .entries
+            .partition_point(|other| (other.time, other.id.as_str()) < key);
+        if state
+            .entries
+            .get(at)
+            .is_none_or(|other| other.id != entry.id)
+        {
+            state.entries.insert(at, Arc::clone(&entry));
+        }
+        if state.entries.len() > MAX_ENTRIES {
+            state.entries.remove(0);
+        }
+        state.arrivals.push_back(entry);
+        state.count += 1;
+        if state.arrivals.len() > MAX_ARRIVALS {
+            state.arrivals.pop_front();
+        }
+        drop(state);
+        self.arrived.notify_all();
+    }
+
+    /// Messages in the spool.
+    pub(super) fn len(&self) -> usize {
+        self.lock().entries.len()
+    }
+
+    /// Whether the spool could not be read the last time.
+    pub(super) fn is_broken(&self) -> bool {
+        self.lock().is_broken
+    }
+
+    /// The message of exactly that id.
+    pub(super) fn get(&self, id: &str) -> Option<Arc<Entry>> {
+        let state = self.lock();
+        let found = match MessageId::parse(id).map(|id| id.time()) {
+            Some(time) => {
+                let key = (Some(time), id);
+                let at = state
+                    .entries
+                    .partition_point(|other| (other.time, other.id.as_str()) < key);
+                state.entries.get(at).filter(|entry| entry.id == id)
+            }
+            None => state.entries.iter().find(|entry| entry.id == id),
+        };
+        found.cloned()
+    }
+
+    /// At most `count` messages before a place, newest first.
+    fn before(&self, key: Option<&Key>, count: usize) -> Vec<Arc<Entry>> {
+        let state = self.lock();
+        let end = key.map_or(state.entries.len(), |(time, id)| {
+            state
+                .entries
+                .partition_point(|other| (other.time, other.id.as_str()) < (*time, id))
+        });
+        let some = state.entries.get(end.saturating_sub(count)..end);
+        some.unwrap_or_default().iter().rev().cloned().collect()
+    }
+
+    /// The messages around one, itself among them, oldest first: at most `count` on each
+    /// side.
+    pub(super) fn around(&self, entry: &Entry, count: usize) -> Vec<Entry> {
+        let state = self.lock();
+        let key = (entry.time, entry.id.as_str());
+        let at = state
+            .entries
+            .partition_point(|other| (other.time, other.id.as_str()) < key);
+        let end = state.entries.len().min(at + count);
+        let some = state.entries.get(at.saturating_sub(count)..end);
+        some.unwrap_or_default()
+            .iter()
+            .map(|entry| (**entry).clone())
+            .collect()
+    }
+
+    /// At most `limit` messages that match, before a place.
+    pub(super) fn select(
+        &self,
+        store: &Store,
+        filter: &Filter,
+        from: Option<Key>,
+        limit: usize,
+    ) -> Found {
+        let started = Instant::now();
+        let unanswered = filter.unanswered.then(|| self.unanswered(store));
+        let filter = Filter {
+            unanswered: false,
+            ..filter.clone()
+        };
+        let (mut found, mut key) = (Found::default(), from);
+        loop {
+            let chunk = self.before(key.as_ref(), CHUNK);
+            if chunk.is_empty() {
+                return found;
+            }
+            for entry in chunk {
+                if found.entries.len() >= limit || started.elapsed() > SEARCH_TIME {
+                    found.next = key;
+                    return found;
+                }
+                if filter
+                    .since
+                    .zip(entry.time)
+                    .is_some_and(|(since, time)| time < since)
+                {
+                    return found;
+                }
+                key = Some((entry.time, entry.id.clone()));
+                let waits = unanswered
+                    .as_ref()
+                    .is_none_or(|ids| ids.contains(&entry.id));
+                let one = std::slice::from_ref(&*entry);
+                if waits && !filter.select_from(store, &[], one).entries.is_empty() {
+                    found.entries.push(entry);
+                }
+            }
+        }
+    }
+
+    /// The ids of unanswered requests among the newest messages.
+    fn unanswered(&self, store: &Store) -> Arc<HashSet<String>> {
+        let mut cache = self
+            .unanswered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, ids)) = cache
+            .as_ref()
+            .filter(|(at, _)| at.elapsed() < UNANSWERED_FOR)
+        {
+            return Arc::clone(ids);
+        }
+        let mut entries: Vec<Entry> = self
+            .before(None, UNANSWERED_AMONG)
+            .iter()
+            .map(|entry| (**entry).clone())
+            .collect();
+        entries.reverse();
+        let exchanges = Exchanges::read(store, &entries);
+        let ids = entries.iter().map(|entry| &entry.id);
+        let ids = ids
+            .filter(|id| exchanges.is_unanswered(id))
+            .cloned()
+            .collect();
+        let ids = Arc::new(ids);
+        *cache = Some((Instant::now(), Arc::clone(&ids)));
+        ids
+    }
+
+    /// Where a stream of events begins: after the message of that id if it is known, else
+    /// with the next one.
+    pub(super) fn position(&self, after: Option<&str>) -> u64 {
+        let state = self.lock();
+        let first = state.count - state.arrivals.len() as u64;
+        let known = after.and_then(|id| state.arrivals.iter().position(|entry| entry.id == id));
+        known.map_or(state.count, |at| first + at as u64 + 1)
+    }
+
+    /// Waits for the arrivals from a position on; returns them and the position after
+    /// them. Nothing when none has arrived in time.
+    pub(super) fn wait(&self, position: u64, at_most: Duration) -> (Vec<Arc<Entry>>, u64) {
+        let state = self.lock();
+        let (state, _) = self
+            .arrived
+            .wait_timeout_while(state, at_most, |state| state.count <= position)
+            .unwrap_or_else(PoisonError::into_inner);
+        let first = state.count - state.arrivals.len() as u64;
+        let skip = position.saturating_sub(first) as usize;
+        (
+            state.arrivals.iter().skip(skip).cloned().collect(),
+            state.count,
+        )
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn newest(mut entries: Vec<Entry>) -> Vec<Arc<Entry>> {
+    let skip = entries.len().saturating_sub(MAX_ENTRIES);
+    entries.drain(..skip);
+    entries.into_iter().map(Arc::new).collect()
+}

@@ -1,0 +1,418 @@
+//! The page of `mm4spool serve`: the messages of a spool in a browser, live and read-only.
+//!
+//! One thread accepts, one watches the spool, and each connection has one of its own;
+//! nothing changes the spool. Everything of a mail reaches the browser escaped, or as a
+//! part that is saved or shown as a picture, sound or video. Limits: [`MAX_CONNECTIONS`],
+//! of which [`MAX_STREAMS`] may be event streams, and those of `http` and `index`. Fails
+//! at the start when the address cannot be bound or the spool not be read.
+
+mod http;
+mod index;
+mod page;
+mod routes;
+mod sandbox;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use self::http::{Answer, NoRequest, Request};
+use self::index::Index;
+use super::message::Message;
+use super::output::json;
+use super::store::{Entry, Store};
+
+/// Connections that are served at a time.
+pub const MAX_CONNECTIONS: usize = 64;
+/// Connections among them that are event streams.
+pub const MAX_STREAMS: usize = 24;
+/// How often a stream without events shows that it is alive.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How long a client may take to receive one event.
+const EVENT_TIME: Duration = Duration::from_secs(20);
+/// How long accepting pauses after an error, such as too many open files.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A server that is bound and has read the names of its messages.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    follower: super::watch::Follower,
+}
+
+/// What every connection needs.
+#[derive(Debug)]
+struct Shared {
+    root: PathBuf,
+    title: String,
+    /// The name that was given to listen on, in lower case.
+    name: String,
+    address: SocketAddr,
+    /// The digest of the token, if there is one.
+    token: Option<String>,
+    index: Index,
+    connections: AtomicUsize,
+    streams: AtomicUsize,
+}
+
+/// One of a bounded number, given back when it is dropped.
+struct Slot<'s>(&'s AtomicUsize);
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Takes one of `limit`, if one is left.
+fn take(counter: &AtomicUsize, limit: usize) -> Option<Slot<'_>> {
+    let next = |count: usize| (count < limit).then_some(count + 1);
+    counter
+        .fetch_update(Ordering::AcqRel, Ordering::Acquire, next)
+        .ok()?;
+    Some(Slot(counter))
+}
+
+impl Server {
+    /// Reads the names in the spool at `root`, for a listener that was bound as `name`,
+    /// an address or host name without its port.
+    ///
+    /// # Errors
+    ///
+    /// When the spool cannot be read or watched.
+    pub fn start(
+        listener: TcpListener,
+        name: &str,
+        root: &str,
+        token: Option<&str>,
+    ) -> io::Result<Server> {
+        let address = listener.local_addr()?;
+        let (index, follower) = Index::start(Path::new(root))?;
+        let shared = Shared {
+            root: PathBuf::from(root),
+            title: root.to_owned(),
+            name: name.to_ascii_lowercase(),
+            address,
+            token: token.map(digest),
+            index,
+            connections: AtomicUsize::new(0),
+            streams: AtomicUsize::new(0),
+        };
+        Ok(Server {
+            listener,
+            shared: Arc::new(shared),
+            follower,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.shared.address
+    }
+
+    /// Gives up what serving does not need; returns why a part of that is missing. It
+    /// holds for this thread and those that are started from now on.
+    pub fn confine(&self) -> Vec<String> {
+        sandbox::confine(&self.shared.root)
+    }
+
+    /// Serves until the spool can no longer be watched.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot, or when a thread cannot be started.
+    pub fn run(self) -> io::Result<()> {
+        let Server {
+            listener,
+            shared,
+            follower,
+        } = self;
+        let accepting = Arc::clone(&shared);
+        thread::Builder::new()
+            .name("accept".to_owned())
+            .spawn(move || accept(&listener, &accepting))?;
+        shared.index.watch(&shared.root, follower)
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    loop {
+        let Ok((mut stream, _)) = listener.accept() else {
+            thread::sleep(PAUSE);
+            continue;
+        };
+        let full = Answer::text(503, "too many connections; try again later");
+        if shared.connections.load(Ordering::Acquire) >= MAX_CONNECTIONS {
+            // This thread waits for no client: what does not fit into the socket is lost.
+            let _ = stream.set_nonblocking(true);
+            let _ = http::write(&mut stream, full, false, false);
+            continue;
+        }
+        let shared = Arc::clone(shared);
+        shared.connections.fetch_add(1, Ordering::AcqRel);
+        let serving = thread::Builder::new().name("client".to_owned());
+        let counter = Arc::clone(&shared);
+        let started = serving.spawn(move || {
+            let slot = Slot(&shared.connections);
+            serve(&shared, stream);
+            drop(slot);
+        });
+        if started.is_err() {
+            counter.connections.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// Answers the requests of one connection.
+fn serve(shared: &Shared, mut stream: TcpStream) {
+    let _ = stream.set_nodelay(true);
+    for count in 1..=http::MAX_REQUESTS {
+        let request = match http::read(&mut stream) {
+            Ok(request) => request,
+            Err(NoRequest::Closed) => return,
+            Err(NoRequest::Refused(status, why)) => {
+                let mut answer = secured(Answer::text(status, why));
+                if status == 405 {
+                    answer = answer.with("Allow", "GET, HEAD");
+                }
+                let _ = http::write(&mut stream, answer, false, false);
+                drain(&mut stream);
+                return;
+            }
+        };
+        if let Some(answer) = refuse(shared, &request, &stream) {
+            let keep = request.keep_alive && count < http::MAX_REQUESTS;
+            if http::write(&mut stream, secured(answer), request.is_head, keep).is_err() || !keep {
+                return;
+            }
+            continue;
+        }
+        if request.path == ["api", "events"] && !request.is_head {
+            return events(shared, &request, &mut stream);
+        }
+        let keep = request.keep_alive && count < http::MAX_REQUESTS;
+        let answer = secured(routes::answer(shared, &request));
+        if http::write(&mut stream, answer, request.is_head, keep).is_err() || !keep {
+            return;
+        }
+    }
+}
+
+/// Reads a little of what a client still sends, so that a reset does not take the answer
+/// from it.
+fn drain(stream: &mut TcpStream) {
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let _ = stream.set_read_timeout(Some(Duration::from_millis(500)));
+    let mut buffer = [0; 4096];
+    for _ in 0..16 {
+        if !matches!(io::Read::read(stream, &mut buffer), Ok(1..)) {
+            return;
+        }
+    }
+}
+
+/// Why a request is not answered, if it is not: its Host, or its token.
+fn refuse(shared: &Shared, request: &Request, stream: &TcpStream) -> Option<Answer> {
+    let Some(host) = request.host.as_deref() else {
+        return Some(Answer::text(400, "the request has no Host"));
+    };
+    let local = stream
+        .local_addr()
+        .map_or(shared.address.ip(), |local| local.ip());
+    if !is_ours(host, &shared.name, local) {
+        return Some(Answer::text(
+            421,
+            "this server has another name; open the address that it printed",
+        ));
+    }
+    let token = shared.token.as_deref()?;
+    // RFC 6750 2.1
+    let bearer = request.authorization.as_deref().and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme
+            .eq_ignore_ascii_case("bearer")
+            .then(|| digest(token.trim()))
+    });
+    let name = cookie_name(shared);
+    let cookies = request.cookie.as_deref().unwrap_or_default().split(';');
+    let cookie = cookies.filter_map(|pair| pair.trim().split_once('='));
+    let mut known = cookie
+        .filter(|(key, _)| *key == name)
+        .map(|(_, value)| value.to_owned());
+    let given = request.query.iter().find(|(key, _)| key == "token");
+    let given = given.filter(|(_, given)| request.path.is_empty() && equal(&digest(given), token));
+    if given.is_some() {
+        let cookie = format!("{name}={token}; Path=/; HttpOnly; SameSite=Lax");
+        let answer = Answer::text(303, "").with("Location", "/");
+        return Some(answer.with("Set-Cookie", cookie));
+    }
+    let allowed =
+        bearer.is_some_and(|given| equal(&given, token)) || known.any(|given| equal(&given, token));
+    let refused = || {
+        Answer::text(
+            401,
+            "this server needs its token: open /?token=TOKEN, or send Authorization: Bearer TOKEN",
+        )
+        .with("WWW-Authenticate", "Bearer")
+    };
+    (!allowed).then(refused)
+}
+
+/// Cookies do not know ports, and another server may be on another one.
+fn cookie_name(shared: &Shared) -> String {
+    format!("mm4spool-{}", shared.address.port())
+}
+
+/// Whether the host of a request, its port aside, is the address it arrived at, the name
+/// that was given, or localhost on a loopback address. The page of another site that
+/// rebinds its name to this address has that name.
+fn is_ours(host: &str, name: &str, local: IpAddr) -> bool {
+    let host = match host.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => host,
+    };
+    let host = host.to_ascii_lowercase();
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    if let Ok(address) = bare.unwrap_or(&host).parse::<IpAddr>() {
+        return address.to_canonical() == local.to_canonical();
+    }
+    let is_loopback = local.to_canonical().is_loopback();
+    host == name || (is_loopback && (host == "localhost" || host == "localhost."))
+}
+
+/// The SHA-256 of a token, in hexadecimal: what is compared, and what the cookie has.
+fn digest(token: &str) -> String {
+    super::output::view::sha256(&Sha256::digest(token.as_bytes()))
+}
+
+/// Compares digests without ending at the first difference.
+fn equal(one: &str, other: &str) -> bool {
+    let pairs = one.bytes().zip(other.bytes());
+    one.len() == other.len() && pairs.fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
+}
+
+/// Adds what every answer has: no other site may have it, and nothing in it is active but
+/// the page's own script.
+fn secured(answer: Answer) -> Answer {
+    let has_policy = answer
+        .fields
+        .iter()
+        .any(|(name, _)| *name == "Content-Security-Policy");
+    let answer = answer
+        .with("X-Content-Type-Options", "nosniff")
+        .with("Referrer-Policy", "no-referrer")
+        .with("Cross-Origin-Resource-Policy", "same-origin")
+        .with("Cross-Origin-Opener-Policy", "same-origin")
+        .with("X-Frame-Options", "DENY");
+    match has_policy {
+        true => answer,
+        false => answer.with(
+            "Content-Security-Policy",
+            "default-src 'none'; sandbox; frame-ancestors 'none'",
+        ),
+    }
+}
+
+/// Sends the JSON object of each message that is published, until the client leaves.
+fn events(shared: &Shared, request: &Request, stream: &mut TcpStream) {
+    let Some(_slot) = take(&shared.streams, MAX_STREAMS) else {
+        let answer =
+            Answer::text(503, "too many event streams; close a page").with("Retry-After", "30");
+        let _ = http::write(stream, secured(answer), false, false);
+        return;
+    };
+    let answer = Answer::new(200, "text/event-stream", "").with("Cache-Control", "no-store");
+    let mut head = http::head_of(200, &secured(answer).fields);
+    head.push_str("Connection: close\r\n\r\nretry: 2000\n\n");
+    let mut position = shared.index.position(request.last_event_id.as_deref());
+    if http::send(stream, head.as_bytes(), Instant::now() + EVENT_TIME).is_err() {
+        return;
+    }
+    let Ok(store) = Store::open(&shared.root) else {
+        return;
+    };
+    loop {
+        let (arrived, next) = shared.index.wait(position, HEARTBEAT);
+        position = next;
+        let heartbeat = arrived
+            .is_empty()
+            .then(|| ": alive\n\n".to_owned().into_bytes());
+        let events = arrived.iter().filter_map(|entry| event(&store, entry));
+        for event in heartbeat.into_iter().chain(events) {
+            if http::send(stream, &event, Instant::now() + EVENT_TIME).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// A `message` event; `None` when the message was deleted meanwhile.
+fn event(store: &Store, entry: &Entry) -> Option<Vec<u8>> {
+    let raw = store.read(entry).ok()?;
+    // An id has no line end: it is a file's name that was shown as text.
+    let id: String = entry
+        .id
+        .chars()
+        .filter(|letter| !letter.is_control())
+        .collect();
+    let mut event = format!("id: {id}\nevent: message\ndata: ").into_bytes();
+    json::write(&Message::read(entry, &raw), &mut event).ok()?;
+    event.push(b'\n');
+    Some(event)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_own_addresses_and_names_are_hosts() {
+        let loopback: IpAddr = "127.0.0.1".parse().unwrap();
+        for host in [
+            "127.0.0.1:2580",
+            "127.0.0.1",
+            "localhost:8080",
+            "LOCALHOST",
+            "mm4.lab.example:2580",
+        ] {
+            assert!(is_ours(host, "mm4.lab.example", loopback), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "evil.example:2580",
+            "192.0.2.1",
+            "127.0.0.1.evil.example",
+            "",
+            "localhost.evil.example",
+        ] {
+            assert!(!is_ours(host, "mm4.lab.example", loopback), "{host}");
+        }
+        let outside: IpAddr = "192.0.2.1".parse().unwrap();
+        assert!(is_ours("192.0.2.1:2580", "0.0.0.0", outside));
+        assert!(!is_ours("localhost", "0.0.0.0", outside));
+        assert!(is_ours("[::1]:2580", "::1", "::1".parse().unwrap()));
+        assert!(is_ours(
+            "127.0.0.1",
+            "::",
+            "::ffff:127.0.0.1".parse().unwrap()
+        ));
+    }
+
+    #[test]
+    fn no_more_than_the_limit_is_taken_and_what_is_dropped_is_given_back() {
+        let counter = AtomicUsize::new(0);
+        let one = take(&counter, 1);
+        assert!(one.is_some() && take(&counter, 1).is_none());
+        drop(one);
+        assert!(take(&counter, 1).is_some());
+    }
+}

@@ -1,0 +1,258 @@
+//! What each address answers.
+
+use std::io::ErrorKind;
+
+use jiff::Timestamp;
+
+use super::http::{Answer, Body, Request, encoded};
+use super::index::{Found, Key};
+use super::{Shared, page};
+use crate::inspect::commands::filter_of_query;
+use crate::inspect::message::Message;
+use crate::inspect::output::files::safe_name;
+use crate::inspect::output::json;
+use crate::inspect::output::page::{STYLE, browser_type, thumbnail};
+use crate::inspect::store::{Entry, RawMessage, Store};
+
+/// Messages in one answer, unless `limit` says less or more.
+const DEFAULT_LIMIT: usize = 50;
+/// Messages in one answer at most.
+const MAX_LIMIT: usize = 500;
+/// Bytes of JSON in one answer, after which no further message is put in.
+const MAX_JSON: usize = 8 * 1024 * 1024;
+
+const SCRIPT: &str = include_str!("script.js");
+const LIVE_STYLE: &str = include_str!("live.css");
+
+/// The answer to a request that may be answered.
+pub(super) fn answer(shared: &Shared, request: &Request) -> Answer {
+    let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
+    match path.as_slice() {
+        [] => page::answer(shared, request),
+        ["style.css"] => Answer::new(
+            200,
+            "text/css; charset=utf-8",
+            format!("{STYLE}{LIVE_STYLE}"),
+        )
+        .with("Cache-Control", "no-cache"),
+        ["script.js"] => Answer::new(200, "text/javascript; charset=utf-8", SCRIPT)
+            .with("Cache-Control", "no-cache"),
+        ["favicon.ico"] => Answer::new(204, "image/x-icon", ""),
+        ["healthz"] => health(shared),
+        ["api", "messages"] => messages(shared, request),
+        ["api", "messages", id] => message(shared, id),
+        ["api", "messages", id, "raw"] => raw(shared, id),
+        ["api", "messages", id, "thumbnail"] => small_picture(shared, id),
+        ["api", "messages", id, "parts", number] => match number.parse() {
+            Ok(number) => part(shared, id, number),
+            Err(_) => missing(),
+        },
+        _ => missing(),
+    }
+}
+
+fn missing() -> Answer {
+    Answer::text(404, "there is no such message, part or page")
+}
+
+/// Where JSON is expected, errors are JSON.
+fn error(status: u16, text: &str) -> Answer {
+    let body = serde_json::json!({ "error": text }).to_string();
+    Answer::new(status, "application/json", body + "\n")
+}
+
+fn health(shared: &Shared) -> Answer {
+    let is_read = Store::open(&shared.root).is_ok_and(|store| {
+        let directories = store.directories();
+        !directories.is_empty() && directories.iter().all(|path| path.read_dir().is_ok())
+    });
+    match is_read && !shared.index.is_broken() {
+        true => Answer::text(200, "ok"),
+        false => Answer::text(503, "the spool cannot be read"),
+    }
+}
+
+/// The parameters that are filters.
+pub(super) fn filters(query: &[(String, String)], others: &[&str]) -> Vec<(String, String)> {
+    let is_filter =
+        |(name, value): &&(String, String)| !others.contains(&name.as_str()) && !value.is_empty();
+    query.iter().filter(is_filter).cloned().collect()
+}
+
+/// The value of a parameter.
+pub(super) fn value<'q>(query: &'q [(String, String)], name: &str) -> Option<&'q str> {
+    let found = query.iter().find(|(key, _)| key == name);
+    found.map(|(_, value)| value.as_str())
+}
+
+fn messages(shared: &Shared, request: &Request) -> Answer {
+    let limit = match value(&request.query, "limit").map(str::parse) {
+        None => DEFAULT_LIMIT,
+        Some(Ok(limit @ 1..=MAX_LIMIT)) => limit,
+        Some(_) => return error(400, "invalid limit: expected a number from 1 to 500"),
+    };
+    let cursor = match value(&request.query, "cursor").map(parse_cursor) {
+        None => None,
+        Some(Some(cursor)) => Some(cursor),
+        Some(None) => {
+            return error(
+                400,
+                "invalid cursor: expected what `next` was in the answer before",
+            );
+        }
+    };
+    let filter = match filter_of_query(&filters(&request.query, &["limit", "cursor", "token"])) {
+        Ok(filter) => filter,
+        Err(text) => return error(400, &text),
+    };
+    let Ok(store) = Store::open(&shared.root) else {
+        return error(503, "the spool cannot be read");
+    };
+    let found = shared.index.select(&store, &filter, cursor, limit);
+    let body = write_messages(&store, found);
+    Answer::new(200, "application/json", body).with("Cache-Control", "no-store")
+}
+
+fn write_messages(store: &Store, found: Found) -> Vec<u8> {
+    let mut body = b"{\"messages\":[".to_vec();
+    let mut next = found.next;
+    let mut is_first = true;
+    for (at, entry) in found.entries.iter().enumerate() {
+        if body.len() > MAX_JSON {
+            next = found
+                .entries
+                .get(at - 1)
+                .map(|entry| (entry.time, entry.id.clone()));
+            break;
+        }
+        let Ok(raw) = store.read(entry) else { continue };
+        if !is_first {
+            body.push(b',');
+        }
+        is_first = false;
+        // Writing to a vector cannot fail.
+        let _ = json::write(&Message::read(entry, &raw), &mut body);
+    }
+    let next = next.map(|key| cursor(&key));
+    body.extend_from_slice(b"],\"next\":");
+    body.extend_from_slice(serde_json::json!(next).to_string().as_bytes());
+    body.extend_from_slice(b"}\n");
+    body
+}
+
+/// A place in the order of the spool as text: nanoseconds, and the id.
+pub(super) fn cursor((time, id): &Key) -> String {
+    match time {
+        Some(time) => format!("{}~{id}", time.as_nanosecond()),
+        None => format!("~{id}"),
+    }
+}
+
+/// The place that a cursor names.
+pub(super) fn parse_cursor(text: &str) -> Option<Key> {
+    let (time, id) = text.split_once('~')?;
+    let time = match time {
+        "" => None,
+        time => Some(Timestamp::from_nanosecond(time.parse().ok()?).ok()?),
+    };
+    Some((time, id.to_owned()))
+}
+
+/// The message of that id, if it can be read.
+pub(super) fn read(
+    shared: &Shared,
+    id: &str,
+) -> Option<(Store, std::sync::Arc<Entry>, RawMessage)> {
+    let entry = shared.index.get(id)?;
+    let store = Store::open(&shared.root).ok()?;
+    let raw = store.read(&entry).ok()?;
+    Some((store, entry, raw))
+}
+
+fn message(shared: &Shared, id: &str) -> Answer {
+    let Some((_, entry, raw)) = read(shared, id) else {
+        return error(404, "there is no message of that id");
+    };
+    let mut body = Vec::new();
+    let _ = json::write(&Message::read(&entry, &raw), &mut body);
+    Answer::new(200, "application/json", body).with("Cache-Control", "no-store")
+}
+
+fn raw(shared: &Shared, id: &str) -> Answer {
+    let opened = shared.index.get(id).and_then(|entry| {
+        let store = Store::open(&shared.root).ok()?;
+        let (_, file) = store.open_file(&entry).ok()?;
+        let length = file.metadata().ok()?.len();
+        Some((file, length))
+    });
+    let Some((file, length)) = opened else {
+        return error(404, "there is no message of that id");
+    };
+    let name = encoded(&format!("{id}.eml"));
+    let answer = Answer {
+        status: 200,
+        fields: vec![("Content-Type", "message/rfc822".to_owned())],
+        body: Body::File(file, length),
+    };
+    answer.with(
+        "Content-Disposition",
+        format!("attachment; filename*=UTF-8''{name}"),
+    )
+}
+
+/// A decoded part: shown by the browser where it is a picture, sound or video by a kind
+/// that holds nothing active, saved otherwise.
+fn part(shared: &Shared, id: &str, number: usize) -> Answer {
+    let Some((_, entry, raw)) = read(shared, id) else {
+        return error(404, "there is no message of that id");
+    };
+    let message = Message::read(&entry, &raw);
+    let Some(part) = message.leaf(number) else {
+        return error(404, "the message has no part of that number");
+    };
+    let bytes = part.decode().bytes;
+    let media_type = browser_type(part, &bytes);
+    let how = if media_type.is_some() {
+        "inline"
+    } else {
+        "attachment"
+    };
+    let name = encoded(&safe_name(part));
+    Answer::new(200, media_type.unwrap_or("application/octet-stream"), bytes)
+        .with(
+            "Content-Disposition",
+            format!("{how}; filename*=UTF-8''{name}"),
+        )
+        .with("Cache-Control", "private, max-age=3600")
+}
+
+fn small_picture(shared: &Shared, id: &str) -> Answer {
+    let made = read(shared, id).and_then(|(_, entry, raw)| thumbnail(&Message::read(&entry, &raw)));
+    match made {
+        Some(jpeg) => {
+            Answer::new(200, "image/jpeg", jpeg).with("Cache-Control", "private, max-age=86400")
+        }
+        None => Answer::text(404, "the message has no picture"),
+    }
+}
+
+/// Whether an error means that the message was deleted.
+pub(super) fn is_gone(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_read_as_it_was_written() {
+        let time = Some(Timestamp::from_nanosecond(1_643_149_064_000_001_000).unwrap());
+        for key in [(time, "a~b".to_owned()), (None, "x".to_owned())] {
+            assert_eq!(parse_cursor(&cursor(&key)), Some(key));
+        }
+        for wrong in ["", "x", "x~y", "99999999999999999999999999999999999~y"] {
+            assert_eq!(parse_cursor(wrong), None, "{wrong}");
+        }
+    }
+}

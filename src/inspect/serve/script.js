@@ -1,0 +1,103 @@
+// The live page: keys, links without a reload, and the list again when a message arrives.
+// Without this script every link and the search still work.
+'use strict';
+
+const $ = (selector) => document.querySelector(selector);
+const rows = () => [...document.querySelectorAll('.row')];
+let loading = 0;
+
+// Puts the pieces of another page in the place of those of this one.
+async function show(address, pieces, push) {
+  const mine = ++loading;
+  const answer = await fetch(address, { headers: { Accept: 'text/html' } });
+  const text = await answer.text();
+  if (mine !== loading) return;
+  const page = new DOMParser().parseFromString(text, 'text/html');
+  if (push) history.pushState(null, '', address);
+  const focused = document.activeElement?.closest?.('.row')?.dataset.id;
+  const known = new Set(rows().map((row) => row.dataset.id));
+  for (const piece of pieces) {
+    const [from, to] = [page.getElementById(piece), document.getElementById(piece)];
+    if (!from || !to) { location.assign(address); return; }
+    to.replaceChildren(...from.childNodes);
+    if (piece === 'pane') to.scrollTop = 0;
+  }
+  $('main').className = page.querySelector('main').className;
+  if (known.size && pieces.length === 2 && pieces[0] === 'list' && !push) {
+    for (const row of rows()) if (!known.has(row.dataset.id)) row.classList.add('new');
+  }
+  if (focused) rows().find((row) => row.dataset.id === focused)?.focus({ preventScroll: true });
+}
+
+const everything = ['list', 'pane', 'filters', 'status'];
+
+function select(row) {
+  for (const other of rows()) other.removeAttribute('aria-current');
+  row.setAttribute('aria-current', 'true');
+  show(row.href, ['pane'], true).catch(() => location.assign(row.href));
+}
+
+function step(by) {
+  const all = rows();
+  if (!all.length) return;
+  const at = all.findIndex((row) => row === document.activeElement);
+  const from = at >= 0 ? at : all.findIndex((row) => row.hasAttribute('aria-current')) - (by < 0 ? 0 : 0);
+  const next = all[Math.min(all.length - 1, Math.max(0, from + by))];
+  next.focus();
+  next.scrollIntoView({ block: 'nearest' });
+}
+
+document.addEventListener('click', (event) => {
+  if (event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey) return;
+  const link = event.target.closest('a');
+  if (!link || link.origin !== location.origin || link.pathname !== '/' || link.hasAttribute('download')) return;
+  event.preventDefault();
+  if (link.classList.contains('row')) { select(link); return; }
+  show(link.href, everything, true).catch(() => location.assign(link.href));
+});
+
+$('.search').addEventListener('submit', (event) => {
+  event.preventDefault();
+  const query = new URLSearchParams(new FormData(event.target));
+  const now = new URLSearchParams(location.search);
+  for (const name of ['kind', 'account', 'has']) if (now.get(name)) query.set(name, now.get(name));
+  if (!query.get('grep')) query.delete('grep');
+  show(`/?${query}`, everything, true).then(() => $('#list').focus()).catch(() => event.target.submit());
+});
+
+addEventListener('popstate', () => {
+  show(location.href, everything, false);
+  $('#search').value = new URLSearchParams(location.search).get('grep') || '';
+});
+
+document.addEventListener('keydown', (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || $('#help').open) return;
+  if (event.target.matches('input, textarea, video, audio')) {
+    if (event.key === 'Escape') event.target.blur();
+    return;
+  }
+  const actions = {
+    j: () => step(1),
+    k: () => step(-1),
+    '/': () => { $('#search').focus(); $('#search').select(); },
+    '?': () => $('#help').showModal(),
+    Escape: () => { const back = $('.back'); if (back) back.click(); },
+  };
+  const action = actions[event.key];
+  if (action) { event.preventDefault(); action(); }
+});
+
+$('#help-button').hidden = false;
+$('#help-button').addEventListener('click', () => $('#help').showModal());
+
+// New messages: the server selects and draws, at most once a second.
+let waiting = false;
+new EventSource('/api/events').addEventListener('message', () => {
+  if (waiting || new URLSearchParams(location.search).has('cursor')) return;
+  waiting = true;
+  setTimeout(() => {
+    waiting = false;
+    const place = $('#list').scrollTop;
+    show(location.href, ['list', 'status'], false).then(() => { $('#list').scrollTop = place; }).catch(() => {});
+  }, 300);
+});
