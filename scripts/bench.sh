@@ -96,7 +96,7 @@ wants() {
     [[ " ${scenarios[*]} " == *" $1 "* ]]
 }
 
-# Leaves a scenario out, loudly.
+# Leaves a scenario out, and says so.
 skip() {
     echo "bench.sh: SKIPPED $1: $2" >&2
     local kept=() name
@@ -176,7 +176,7 @@ add_disks() {
     fi
 }
 
-# Mounts a new ext4 on an image file, where this system lets us.
+# Mounts a new ext4 on an image file, where this system allows that.
 mount_image() {
     [ "$(id -u)" -eq 0 ] && command -v mkfs.ext4 >/dev/null || return 1
     # Small files in great number: more inodes than mkfs would give.

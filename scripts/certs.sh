@@ -6,9 +6,9 @@
 #
 # Leaves DIR/ca.pem, which a client trusts, and DIR/server.pem (the chain, the
 # server's own certificate first) and DIR/server.key (mode 0600) for the server.
-# The CA's key is thrown away: nothing else can ever be signed with it. Does
-# nothing when DIR holds a pair that is good for another month, unless --force.
-# Needs openssl, 1.1 or later, and installs it as root on Debian.
+# The CA's key is deleted: nothing else can ever be signed with it. Does nothing
+# when DIR holds a pair that is good for another month, unless --force. Needs
+# openssl, 1.1 or later, and installs it as root on Debian.
 
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 

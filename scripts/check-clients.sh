@@ -6,8 +6,8 @@
 #
 #   scripts/check-clients.sh
 #
-# Then the log must have told of each mail with its TLS version, hold no password and no
-# content even at level trace, and the spool must hold nothing more.
+# Then the log must name each message with its TLS version, hold no password and
+# no content even at level trace, and the spool must hold nothing more.
 #
 # Starts a server of its own. Clients that are missing are installed as root on
 # Debian, or skipped. The last line counts; status 0 unless one failed. Leaves
@@ -25,7 +25,7 @@ main() {
     build
     ensure openssl || die "openssl is needed to make a certificate and a password hash"
     make_temp
-    # At every level the log must keep quiet about what is secret.
+    # At no level may the log show what is secret.
     LOG_LEVEL=trace start_server "$TEMP"
     SPOOL=$TEMP/spool
     export MM4_PASSWORD=$PASSWORD MM4_CA=$TEMP/certs/ca.pem
@@ -92,7 +92,7 @@ check_leftovers() {
 }
 
 # check_mail_lines: the log has one line for each mail, with the TLS version that
-# the client was made to speak.
+# the client was made to use.
 check_mail_lines() {
     local difference
     if difference=$(sed -En 's/.*INFO +mm4d\] mail id=(\S+) .* (tls=\S+).*/\1 \2/p' "$SERVER_LOG" | sort |
@@ -107,7 +107,7 @@ check_secrets() {
     local secret
     for secret in "$PASSWORD" "$(base64_of %s "$PASSWORD")" "$(base64_of '\0demo\0%s' "$PASSWORD")" 'Sun and sea'; do
         if grep -qF -- "$secret" "$SERVER_LOG"; then
-            fail "the log, at level trace, holds a key or a mail's content"
+            fail "the log, at level trace, holds a password or a message's content"
             return
         fi
     done
@@ -117,12 +117,12 @@ check_secrets() {
 # ---------------------------------------------------------------- clients
 #
 # have_CLIENT says whether it is there; with_CLIENT CHANNEL PORT MECHANISM FILE
-# sends FILE. The key stays out of argument lists.
+# sends FILE. The password stays out of argument lists.
 
 have_swaks() { ensure_swaks; }
 
-# swaks ends the last line, the dot, and takes a + for an option unless told
-# about POSIX.
+# swaks ends the last line, the dot, and takes a + for an option unless
+# POSIXLY_CORRECT is set.
 with_swaks() {
     local version=${1/tls1./tlsv1_} options=()
     [[ $1 == plain ]] || options=(--tls-on-connect --tls-verify --tls-ca-path "$MM4_CA"
@@ -134,8 +134,8 @@ with_swaks() {
 
 have_openssl() { ensure openssl; }
 
-# A whole session in one segment, as pipelining allows; send-openssl.sh waits
-# for each reply. -quiet keeps lines with Q and R from being orders to s_client.
+# A whole session in one segment, as pipelining allows; send-openssl.sh waits for
+# each reply. -quiet keeps lines with Q and R from being commands to s_client.
 with_openssl() {
     local version=${1/tls1./-tls1_} transcript
     transcript=$(

@@ -56,7 +56,7 @@ send_messages() {
     exec {server}<>"/dev/tcp/127.0.0.1/$PLAIN_PORT"
     {
         printf 'EHLO client.example.net\r\nAUTH PLAIN %s\r\n' \
-            "$(printf '\0demo\0%s' "$KEY" | base64 -w 0)"
+            "$(printf '\0demo\0%s' "$PASSWORD" | base64 -w 0)"
         for ((number = 0; number < MESSAGES_SENT; number++)); do
             printf '%s\r\n' "MAIL FROM:<$SENDER>" "RCPT TO:<$RECIPIENT>" DATA "message $number" .
         done

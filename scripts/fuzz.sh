@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Looks for bytes that break a promise, guided by the code they reach.
+# Looks for input that breaks a property, guided by the code they reach.
 #
 #   scripts/fuzz.sh [--minimise] [SECONDS] [TARGET]
 #

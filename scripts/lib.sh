@@ -67,7 +67,7 @@ add_up() {
         PASSED=$((PASSED + BASH_REMATCH[1]))
         FAILED=$((FAILED + BASH_REMATCH[2]))
         SKIPPED=$((SKIPPED + BASH_REMATCH[3]))
-        # A failure after the tally was said is one more.
+        # A failure after the tally was printed is one more.
         ((status == 0 || BASH_REMATCH[2] > 0)) || fail "$name: ended with status $status"
     elif ((status == 0)); then
         pass "$name"
@@ -204,7 +204,8 @@ debian_mirror() {
 
 # ---------------------------------------------------------------- temporaries
 
-# make_temp: a directory of the script's own in TEMP, gone when the script ends.
+# make_temp: a directory of the script's own in TEMP, removed when the script
+# ends.
 make_temp() {
     TEMP=$(mktemp -d "${TMPDIR:-/tmp}/mm4d.XXXXXXXX")
     trap clean_up EXIT
@@ -225,7 +226,7 @@ clean_up() {
 
 # ---------------------------------------------------------------- the build
 
-# build: a release build, a matter of a minute the first time; sets MM4D.
+# build: a release build, which takes about a minute the first time; sets MM4D.
 build() {
     if [[ -n ${MM4D:-} ]]; then
         [[ -x $MM4D ]] || die "MM4D: $MM4D is not a program"

@@ -167,7 +167,7 @@ fn from(address: &str, to: SocketAddr) -> TcpStream {
 }
 
 #[test]
-fn logins_of_clients_that_are_gone_are_not_paid_for() {
+fn logins_of_clients_that_have_closed_are_not_hashed() {
     const CLIENTS: u32 = 60;
     let builder = Builder::new();
     dear_accounts(&builder);

@@ -302,9 +302,9 @@ const SHOWN_ELSEWHERE: [&str; 6] = [
     "AUTH_IN_TRANSACTION_503",
     // server.rs: sigterm_lets_a_mail_in_progress_finish_and_sends_the_others_away
     "SHUTTING_DOWN_421",
-    // server.rs: a_silent_client_is_told_timeout
+    // server.rs: a_silent_client_gets_421_timeout
     "TIMEOUT_421",
-    // server.rs: the_connection_over_a_limit_is_told_so_and_a_place_comes_back
+    // server.rs: the_connection_over_a_limit_gets_421_and_a_slot_becomes_free
     "TOO_MANY_CONNECTIONS_421",
     // faults.rs: the_wire_says_250_for_a_whole_durable_file_and_452_otherwise
     "SPOOL_FAILED_452",

@@ -1,5 +1,5 @@
 //! Break the disk at its n-th call, for n = 1, 2, 3 … until nothing breaks any
-//! more, and cut the power behind it: no 250 without the whole file in new/.
+//! more, and cut the power after it: no 250 without the whole file in new/.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::indexing_slicing)]
@@ -130,14 +130,14 @@ fn one_mail_survives_any_single_fault_or_is_refused() {
 }
 
 #[test]
-fn mails_that_share_a_directory_sync_share_its_fate() {
+fn messages_that_share_a_directory_sync_share_its_outcome() {
     for fault in [Fault::Once, Fault::From, Fault::Unheard] {
         assert!(break_each_call(&mails(4), fault) >= 16);
     }
 }
 
 #[test]
-fn a_draft_whose_sync_failed_is_gone_and_not_tried_again() {
+fn a_draft_whose_sync_failed_is_removed_and_not_tried_again() {
     let mail = mails(1);
     let calls = {
         let disk = FaultyDisk::default();
@@ -324,7 +324,7 @@ fn the_wire_says_250_for_a_whole_durable_file_and_452_otherwise() {
 }
 
 #[test]
-fn mail_is_refused_while_space_is_low_and_taken_again_when_it_is_back() {
+fn messages_are_refused_while_space_is_low_and_accepted_when_it_is_back() {
     let disk = FaultyDisk::default();
     let (mut client, _server) = connect(&disk, 1_000);
     disk.set_free(NO_RESERVE.max_message_size + 999);

@@ -138,7 +138,7 @@ fn a_mail_of_ten_mebibytes_is_never_whole_in_memory() {
 }
 
 #[test]
-fn garbage_on_both_ports_leaves_no_thread_no_descriptor_and_no_memory_behind() {
+fn garbage_on_both_ports_leaks_no_thread_no_descriptor_and_no_memory() {
     const CLIENTS: usize = 8;
     const SESSIONS: usize = 250;
     let server = Builder::new()

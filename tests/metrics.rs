@@ -23,7 +23,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use support::{
-    ACCOUNTS, Builder, Client, KEY, KEY_2, SYSTEM_ID, SYSTEM_ID_2, Server, content, names,
+    ACCOUNTS, Builder, Client, PASSWORD, PASSWORD_2, SYSTEM_ID, SYSTEM_ID_2, Server, content, names,
 };
 
 /// What the server writes its metrics to, in its directory.
@@ -77,8 +77,9 @@ fn load(server: &Server, number: usize) -> Replies {
     let mut client = Counted::connect(server, tls);
     client.command("EHLO client.example", 250);
     client.command("AUTH PLAIN AHBlZXIxAHdyb25n", 535);
-    let (id, key) = [(SYSTEM_ID, KEY), (SYSTEM_ID_2, KEY_2)][usize::from(number % 3 == 0)];
-    client.login(id, key);
+    let (id, password) =
+        [(SYSTEM_ID, PASSWORD), (SYSTEM_ID_2, PASSWORD_2)][usize::from(number % 3 == 0)];
+    client.login(id, password);
     client.command("DATA", 503);
     client.command("nonsense", 500);
     for count in 0..=number {
@@ -106,7 +107,7 @@ fn a_kill_leaves_at_most_as_many_messages_counted_as_there_are_in_the_spool() {
         let _ = scope.spawn(|| {
             let mut client = Counted::connect(&server, false);
             client.command("EHLO client.example", 250);
-            client.login(SYSTEM_ID, KEY);
+            client.login(SYSTEM_ID, PASSWORD);
             // At most two minutes, whatever fails.
             for count in 0..6_000 {
                 if stopped.load(Ordering::Relaxed) {
@@ -141,7 +142,7 @@ fn a_kill_leaves_at_most_as_many_messages_counted_as_there_are_in_the_spool() {
     assert!(read(&server).by_account().is_empty(), "counts start at 0");
     let mut client = Counted::connect(&server, false);
     client.command("EHLO client.example", 250);
-    client.login(SYSTEM_ID, KEY);
+    client.login(SYSTEM_ID, PASSWORD);
     client.deliver(b"after the kill\r\n");
     let second = format!("-{}-", server.pid());
     let metrics = stop(&mut server);
@@ -159,7 +160,7 @@ fn accounts_and_the_certificate_are_those_in_force_after_a_reload() {
     assert_eq!(accounts, counts([(SYSTEM_ID, 0), (SYSTEM_ID_2, 0)]));
     let mut client = Counted::connect(&server, false);
     client.command("EHLO client.example", 250);
-    client.login(SYSTEM_ID, KEY);
+    client.login(SYSTEM_ID, PASSWORD);
     client.deliver(b"before\r\n");
 
     let accounts = ACCOUNTS.replace("peer1:", "odd\"\\name:");
@@ -172,7 +173,7 @@ fn accounts_and_the_certificate_are_those_in_force_after_a_reload() {
     client.deliver(b"after\r\n");
     let mut client = Counted::connect(&server, false);
     client.command("EHLO client.example", 250);
-    client.login("odd\"\\name", KEY);
+    client.login("odd\"\\name", PASSWORD);
     client.deliver(b"odd\r\n");
 
     let metrics = stop(&mut server);
@@ -219,7 +220,7 @@ fn a_connection_over_the_maximum_of_its_account_is_counted_as_refused() {
     let first = Client::logged_in(&server, false);
     let mut second = Client::greeted(&server, false);
     second.command("EHLO client.example", 250);
-    let response = STANDARD.encode(format!("\0{SYSTEM_ID}\0{KEY}"));
+    let response = STANDARD.encode(format!("\0{SYSTEM_ID}\0{PASSWORD}"));
     second.command(&format!("AUTH PLAIN {response}"), 421);
     drop(first);
     let metrics = stop(&mut server);
@@ -357,8 +358,8 @@ impl Counted {
         *self.replies.entry(code.to_string()).or_default() += 1;
     }
 
-    fn login(&mut self, id: &str, key: &str) {
-        let response = STANDARD.encode(format!("\0{id}\0{key}"));
+    fn login(&mut self, id: &str, password: &str) {
+        let response = STANDARD.encode(format!("\0{id}\0{password}"));
         self.command(&format!("AUTH PLAIN {response}"), 235);
     }
 

@@ -1,7 +1,7 @@
 //! Every sequence of up to four commands, from four starting points, on the
 //! session alone against a model of one screen: what must come back after what.
-//! The model is written from the contract's table and shares nothing with the
-//! session but the wire.
+//! The model is written from the table of replies in src/smtp/README.md and
+//! shares nothing with the session but the wire.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::indexing_slicing)]
@@ -22,9 +22,9 @@ enum Command {
     MailMalformed,
     Rcpt,
     RcptMalformed,
-    /// DATA, and behind a 354 a mail.
+    /// DATA, and after a 354 a mail.
     Data,
-    /// DATA, and behind a 354 a mail with a bare LF.
+    /// DATA, and after a 354 a mail with a bare LF.
     DataBare,
     Rset,
     Noop,
@@ -153,7 +153,7 @@ impl Model {
         }
     }
 
-    /// How the reply to the mail behind a 354 must begin.
+    /// How the reply to the mail after a 354 must begin.
     fn answer_mail(&mut self, command: Command) -> &'static str {
         self.reset();
         if command == DataBare {
@@ -232,7 +232,7 @@ fn compare(memory: &mut Memory, expected: &str, so_far: &[Command]) {
         said.starts_with(expected),
         "{said:?} in the place of {expected:?} behind {so_far:?}"
     );
-    // One reply, not two: its only line with a blank behind the code is its last.
+    // One reply, not two: its only line with a blank after the code is its last.
     let replies = said.lines().filter(|line| line.as_bytes()[3] == b' ');
     assert_eq!(replies.count(), 1, "{said:?} behind {so_far:?}");
 }

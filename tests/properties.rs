@@ -42,7 +42,7 @@ fn up_to_354() -> Vec<u8> {
     .into_bytes()
 }
 
-/// A session behind its 354, with nothing left unread.
+/// A session after its 354, with nothing left unread.
 fn behind_354() -> Memory {
     let mut memory = Memory::new();
     memory.receive(&up_to_354());
@@ -360,7 +360,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_stuffed_comes_out_as_it_went_in(content in content(), chunks in chunks()) {
+    fn stuffed_content_decodes_to_what_was_sent(content in content(), chunks in chunks()) {
         let bytes = [up_to_354(), wire(&content), b"NOOP\r\n".to_vec()].concat();
         let memory = same_in_chunks(&bytes, &chunks);
         prop_assert_eq!(memory.mails.len(), 1);
@@ -369,14 +369,14 @@ proptest! {
     }
 
     #[test]
-    fn a_lone_cr_or_lf_anywhere_is_never_committed_and_nothing_behind_it_executed(
+    fn a_lone_cr_or_lf_anywhere_is_never_committed_and_nothing_after_it_executed(
         content in content(),
         at in any::<Index>(),
         end in select(vec![b'\r', b'\n']),
         chunks in chunks(),
     ) {
         let mut mail = wire(&content);
-        // Before the dot that ends it: behind that it would be in a command.
+        // Before the dot that ends it: after that it would be in a command.
         mail.insert(at.index(mail.len() - 2), end);
         let bytes = [up_to_354(), mail, SMUGGLED.to_vec(), b"QUIT\r\n".to_vec()].concat();
         let memory = same_in_chunks(&bytes, &chunks);
@@ -389,7 +389,7 @@ proptest! {
     }
 
     #[test]
-    fn a_path_that_is_taken_is_taken_again_as_it_was_understood(text in path()) {
+    fn a_path_that_is_accepted_parses_again_to_the_same(text in path()) {
         if let Some(mail) = with_paths(&text, &text) {
             let from = mail.reverse_path.to_string();
             let to = mail.forward_paths[0].to_string();
@@ -400,7 +400,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_behind_a_354_have_the_fate_that_they_must(
+    fn any_bytes_after_a_354_have_the_expected_outcome(
         pieces in vec(select(vec![&b"\r\n"[..], b"\r", b"\n", b".", b"\0", b"x"]), 0..14),
         chunks in chunks(),
     ) {
@@ -442,7 +442,7 @@ fn has_its_fate(bytes: &[u8], chunks: &[usize]) {
 }
 
 #[test]
-fn every_short_mail_of_line_ends_and_dots_has_the_fate_that_it_must() {
+fn every_short_message_of_line_ends_and_dots_has_the_expected_outcome() {
     const OCTETS: [u8; 4] = *b"\r\n.x";
     for length in 0..=7 {
         for number in 0..OCTETS.len().pow(length) {

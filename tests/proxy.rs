@@ -1,4 +1,4 @@
-//! The PROXY protocol from outside: a client behind a load balancer is who the
+//! The PROXY protocol from outside: a client after a load balancer is who the
 //! header says.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -139,7 +139,7 @@ fn from_elsewhere_a_header_is_invalid_input() {
 }
 
 #[test]
-fn a_health_check_is_not_worth_a_line() {
+fn a_health_check_is_not_logged() {
     let server = server(&[]);
     for address in [server.plain, server.tls] {
         drop(TcpStream::connect(address).unwrap());

@@ -117,7 +117,7 @@ fn low_space_refuses_mail_once_in_the_log_and_recovers() {
 }
 
 #[test]
-fn a_spool_that_turns_read_only_answers_452_until_it_is_mended() {
+fn a_spool_that_becomes_read_only_answers_452_until_it_is_writable() {
     let dir = tempfile::tempdir().unwrap();
     let Some(mount) = Mount::new(dir.path(), "8m") else {
         return skipped("a_spool_that_turns_read_only", "may not mount a tmpfs");

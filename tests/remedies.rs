@@ -265,7 +265,7 @@ fn a_file_that_may_not_be_used_is_named_with_its_owner_and_mode() {
 }
 
 #[test]
-fn a_port_that_cannot_be_had_is_named_with_the_ways_to_have_it() {
+fn a_port_that_cannot_be_bound_is_reported_with_what_to_do() {
     let dir = prepared();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();

@@ -1,6 +1,6 @@
-//! A second mail smuggled inside the first, over TCP and TLS: whatever stands
-//! in the place of the end of data, the spool holds no mail that the first
-//! client's server did not mean to send.
+//! A second mail smuggled inside the first, over TCP and TLS: whatever is in the
+//! place of the end of data, the spool holds no mail that the first client's
+//! server did not mean to send.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::indexing_slicing)]
@@ -26,7 +26,7 @@ fn smuggle(tls: bool) {
     for variant in VARIANTS {
         let mail = first_mail(variant);
         let begins = b"Subject: first\r\n\r\nfirst".len();
-        // In one piece, and cut before, inside and behind the false end.
+        // In one piece, and cut before, inside and after the false end.
         for cut in [0].into_iter().chain(begins..=begins + variant.len()) {
             let mut client = behind_354(&server, tls);
             client.send(&mail[..cut]);

@@ -78,7 +78,7 @@ fn content_of_any_shape_is_spooled_byte_by_byte() {
     assert_eq!(server.names("new").len(), 2 * shapes.len());
 }
 
-/// A report as gateways send it, the dot right behind the last field.
+/// A report as gateways send it, the dot right after the last field.
 const REPORT: &[u8] = b"X-Mms-Message-Type: MM4_delivery_report.REQ\r\n\
     X-Mms-Transaction-ID: T-0001\r\n\
     X-Mms-3GPP-MMS-Version: 6.3.0\r\n\
@@ -120,7 +120,7 @@ fn is_spooled(server: &Server, id: &str, content: &[u8], what: &str) {
 }
 
 #[test]
-fn a_mail_of_the_maximum_is_taken_and_one_byte_more_is_not() {
+fn a_message_of_the_maximum_is_accepted_and_one_byte_more_is_not() {
     let server = Server::start();
     let most = line(MAXIMUM);
     let over = line(MAXIMUM + 1);
@@ -180,7 +180,7 @@ fn begin(client: &mut Client) {
 }
 
 #[test]
-fn the_trace_tells_the_envelope_the_login_and_the_way() {
+fn the_trace_has_the_envelope_the_login_and_the_protocol() {
     let server = Server::start();
     for (tls, hello, from, to, protocol) in [
         (
@@ -203,7 +203,7 @@ fn the_trace_tells_the_envelope_the_login_and_the_way() {
             ],
             "ESMTPSA",
         ),
-        // AUTH is an extension: who has logged in speaks ESMTP (RFC 3848).
+        // AUTH is an extension: who has logged in uses ESMTP (RFC 3848).
         (
             false,
             "HELO Old_Host",
@@ -242,7 +242,7 @@ fn the_trace_tells_the_envelope_the_login_and_the_way() {
 }
 
 #[test]
-fn the_trace_tells_an_ipv6_client_by_its_literal() {
+fn the_trace_names_an_ipv6_client_by_its_literal() {
     if TcpListener::bind("[::1]:0").is_err() {
         eprintln!("skipped: no IPv6 on this machine");
         return;
@@ -366,7 +366,7 @@ fn a_draft_is_in_tmp_from_the_354_on_and_its_name_is_that_of_the_mail() {
 }
 
 #[test]
-fn a_draft_is_gone_when_its_mail_will_not_come() {
+fn a_draft_is_removed_when_its_message_is_not_completed() {
     let server = Builder::new()
         .options(["--max-message-size", "1000"])
         .start();

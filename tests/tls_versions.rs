@@ -50,7 +50,7 @@ fn a_client_of_tls_1_1_or_older_is_refused_with_an_alert() {
 }
 
 #[test]
-fn plain_smtp_on_the_tls_port_is_refused_without_a_word_of_smtp() {
+fn plain_smtp_on_the_tls_port_gets_no_smtp_reply() {
     let server = Server::start();
     let mut client = Client::plain(server.tls);
     client.send(b"EHLO mms.example.net\r\n");

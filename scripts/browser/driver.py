@@ -59,7 +59,7 @@ def wait_for(what, condition):
         if value:
             return value
         time.sleep(0.05)
-    print(f'waited in vain for {what}', file=sys.stderr)
+    print(f'timeout: waited for {what}', file=sys.stderr)
     return False
 
 

@@ -2,7 +2,7 @@
 #
 # Usage: net_smtp_client.pl PORT plain|tls1.2|tls1.3 PLAIN|LOGIN SENDER RECIPIENT FILE
 #
-# The system id is demo; its key comes by MM4_PASSWORD, the CA by MM4_CA. Prints the
+# The system id is demo; its password comes by MM4_PASSWORD, the CA by MM4_CA. Prints the
 # server's last reply, and dies with the server's words when anything is refused.
 
 use strict;

@@ -1,9 +1,9 @@
 //! The measurements of mm4d. Run `scripts/bench.sh`, which sets the stage.
 //!
-//! Everything runs on loopback, for a bounded time, and ends by itself. The
-//! load generator and the limit programs run in this process, the servers in
-//! theirs, so that their processor time is told apart. Nothing of this is part
-//! of the product.
+//! Everything runs on loopback, for a bounded time, and ends by itself. The load
+//! generator and the limit programs run in this process, the servers in theirs,
+//! so that their processor time is measured apart. Nothing of this is part of the
+//! product.
 //!
 //! Exit status: 0 when all was measured, whatever came out; 1 when something
 //! could not be; 2 for a usage error. Without arguments, as `cargo test
@@ -100,7 +100,7 @@ fn options() -> Options {
             "a directory on the disk that is measured",
             "DIR",
         )
-        .reqopt("", "key", "the key of the account `bench`", "KEY")
+        .reqopt("", "key", "the password of the account `bench`", "KEY")
         .optopt("", "seconds", "length of a round", "N")
         .optopt("", "rounds", "rounds of each contender", "N")
         .optflag("", "quick", "as little as says anything")

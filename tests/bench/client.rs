@@ -1,6 +1,6 @@
 //! A client that costs little: one connection, plain or TLS, blocking.
 //!
-//! It sends what it is told in as few writes as it can and reads replies only
+//! It sends what it is given in as few writes as it can and reads replies only
 //! for their code. Every read and write has a deadline, so that a server that
 //! hangs ends the measurement. Over TLS it resumes nothing, takes whatever
 //! certificate it is shown and checks no signature: it measures servers on

@@ -146,7 +146,7 @@ struct Group {
     led: bool,
 }
 
-/// One of them; its name still stands in tmp/ under `Led`.
+/// One of them; its name is still in tmp/ under `Led`.
 struct Waiter {
     turn: Arc<AtomicU8>,
     thread: Thread,
@@ -355,7 +355,7 @@ fn write(strategy: Strategy, places: &(PathBuf, PathBuf, File), queue: &Receiver
         group.extend(queue.try_iter().take(255));
         settle(strategy, places, &group).expect("the disk works");
         for job in group.drain(..) {
-            // A thread that has gone needs no answer.
+            // A thread that has ended needs no answer.
             let _ = job.answer.send(());
         }
     }

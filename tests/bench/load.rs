@@ -1,10 +1,9 @@
 //! The load: mails in a closed loop, over as many connections as are asked for.
 //!
-//! One blocking thread stands for each connection; it sends its next mail when
-//! the last one was answered. The connections are made and logged in before
-//! the clock starts. Every wait is bounded, and so is the time of the loop; the
-//! first refusal ends it with an error, for a rate with refusals in it says
-//! nothing.
+//! Each connection has one blocking thread; it sends its next mail when the last
+//! one was answered. The connections are made and logged in before the clock
+//! starts. Every wait is bounded, and so is the time of the loop; the first
+//! refusal ends it with an error, for a rate with refusals in it says nothing.
 
 use std::io;
 use std::sync::Barrier;

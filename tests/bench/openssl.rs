@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 /// The best rate of one, two and four clients.
 pub fn handshakes(work: &Path, time: Duration) -> io::Result<f64> {
-    // The listener is gone when the port is used; nobody else takes it in between, or the run fails.
+    // The listener is closed when the port is used; nobody else takes it in
+    // between, or the run fails.
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
     let mut server = Command::new("openssl")
         .args([

@@ -2,8 +2,8 @@
 //!
 //! Read from /proc, so Linux alone. The time comes in ticks of 10 ms, and a
 //! measurement must be long enough for that; the memory is the private part of
-//! smaps_rollup, which is what the process and no other costs. A process that
-//! has gone is an error.
+//! smaps_rollup, which is what the process and no other costs. A process that has
+//! ended is an error.
 
 use std::collections::HashMap;
 use std::fs;

@@ -2,8 +2,8 @@
 //!
 //! A row is one contender at one size and parallelism, with the medians of its
 //! rounds. A fact is a single figure. A mark holds a target of the project
-//! against what came out: it informs and never fails a run, for a ratio
-//! measured on a busy machine proves little.
+//! against what came out: it informs and never fails a run, for a ratio measured
+//! on a busy machine says little.
 
 use std::fmt::Write as _;
 use std::io;

@@ -1,4 +1,4 @@
-//! Servers that speak just enough SMTP to be a mark.
+//! Servers with just enough SMTP to be compared with.
 //!
 //! `null` stores nothing: the cost of the dialogue and of loopback. `durable`
 //! writes each mail to a file and makes it durable the way mm4d does: the cost

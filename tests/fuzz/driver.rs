@@ -29,9 +29,9 @@ use mm4d::smtp::limits::{MAX_AUTH_FAILURES, MAX_ERRORS, MAX_LINE, MAX_PATH};
 use mm4d::smtp::reply::{self, Reply};
 use mm4d::smtp::{Addresses, Credentials, Envelope, Limits, Policy, Session, Step, SystemId};
 
-/// The one account there is, and its key.
+/// The one account there is, and its password.
 const SYSTEM_ID: &str = "peer1";
-const KEY: &str = "secret";
+const PASSWORD: &str = "secret";
 
 /// RCPT commands in a transaction.
 const MAX_RECIPIENTS: usize = 3;
@@ -532,7 +532,7 @@ fn verify(credentials: &Credentials) -> Option<SystemId> {
     let authzid = credentials.authzid.as_slice();
     let right = (authzid.is_empty() || authzid == SYSTEM_ID.as_bytes())
         && credentials.authcid == SYSTEM_ID.as_bytes()
-        && credentials.password.expose() == KEY.as_bytes();
+        && credentials.password.expose() == PASSWORD.as_bytes();
     right.then(|| SystemId::parse(SYSTEM_ID).unwrap())
 }
 

@@ -85,8 +85,8 @@ pub(super) fn judge(wire: &[u8], max_message_size: usize) -> Over {
     }
 }
 
-/// The same for a mail with a CR or an LF alone at `bare`: behind the first line
-/// that is a dot, whatever ends it, or behind as many bytes as a mail may have.
+/// The same for a mail with a CR or an LF alone at `bare`: after the first line
+/// that is a dot, whatever ends it, or after as many bytes as a mail may have.
 pub(super) fn condemned(wire: &[u8], bare: usize, max_message_size: usize) -> Over {
     let ends_line = |byte: &u8| matches!(byte, b'\r' | b'\n');
     let dot = (bare..wire.len())
@@ -106,7 +106,7 @@ pub(super) fn condemned(wire: &[u8], bare: usize, max_message_size: usize) -> Ov
     }
 }
 
-/// The first LF without its CR, or CR with something else behind it.
+/// The first LF without its CR, or CR with something else after it.
 pub(super) fn bare_line_end(wire: &[u8]) -> Option<usize> {
     (0..wire.len()).find(|&at| match wire[at] {
         b'\n' => at == 0 || wire[at - 1] != b'\r',

@@ -36,7 +36,7 @@ fn everything_that_is_wrong_is_found() {
 }
 
 #[test]
-fn a_limit_counts_the_octets_of_the_mail_and_not_the_trace() {
+fn a_limit_counts_the_bytes_of_the_message_and_not_the_trace() {
     let place = Place::with_samples();
     let size = at(&object_at(&place, "000002"), "/size").as_u64().unwrap();
     let code = |limit: u64| {
@@ -185,7 +185,7 @@ fn a_profile_limits_size_parts_recipients_subject_and_types() {
 }
 
 #[test]
-fn a_response_goes_to_whom_it_must_and_says_which_request() {
+fn a_response_has_the_right_recipient_and_names_its_request() {
     let place = Place::with_samples();
     let res = mm4spool(&[
         "respond",

@@ -50,7 +50,7 @@ fn do_everything(mail: &[u8]) {
 }
 
 #[test]
-fn nests_and_headers_without_end_are_survived() {
+fn endless_nesting_and_headers_are_read_within_limits() {
     let nest: String = (0..100_000)
         .map(|level| format!("Content-Type: multipart/mixed; boundary=b{level}\n\n--b{level}\n"))
         .collect();
@@ -107,7 +107,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_octets_make_it_panic(mail in proptest::collection::vec(any::<u8>(), 0..2000)) {
+    fn no_bytes_make_it_panic(mail in proptest::collection::vec(any::<u8>(), 0..2000)) {
         do_everything(&mail);
     }
 

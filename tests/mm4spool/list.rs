@@ -222,7 +222,7 @@ fn a_list_shows_statuses_and_counts_findings() {
 }
 
 #[test]
-fn any_maildir_and_any_file_will_do() {
+fn any_maildir_and_any_file_can_be_read() {
     let place = Place::new();
     let mail = b"From: a@example.com\nTo: b@example.net\nSubject: plain\n\nhello\n";
     fs::write(

@@ -1,5 +1,5 @@
 //! The inspector from outside: the binary on spools of our own making, every
-//! shape of mm4-on-the-wire, and properties of what it must never do.
+//! shape seen on the wire, and properties of what it must never do.
 
 #![allow(
     clippy::unwrap_used,

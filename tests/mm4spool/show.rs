@@ -47,7 +47,7 @@ fn a_message_is_shown_by_prefix_by_piece_and_by_path() {
 }
 
 #[test]
-fn raw_and_headers_are_the_octets_of_the_file() {
+fn raw_and_headers_are_the_bytes_of_the_file() {
     let place = Place::with_samples();
     for (name, mail) in samples() {
         let path = place.dir.path().join(format!("{name}.eml"));
@@ -81,7 +81,7 @@ fn nothing_shown_of_any_sample_steers_a_terminal() {
 }
 
 #[test]
-fn a_giant_is_looked_at_and_not_swallowed() {
+fn a_very_large_message_is_read_in_part() {
     let place = Place::new();
     let path = place.file("giant");
     fs::write(&path, "Subject: giant\r\n\r\nbegins\r\n").unwrap();

@@ -45,7 +45,7 @@ fn nothing_secret_is_logged_at_the_loudest_level() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_holds_up_neither_sessions_nor_a_shutdown() {
+fn a_log_that_nobody_reads_delays_neither_sessions_nor_a_shutdown() {
     let mut server = Builder::new().unread_log().start();
     for _ in 0..300 {
         let mut client = Client::greeted(&server, false);
@@ -220,7 +220,7 @@ fn lines_wait_for_a_slow_reader_and_those_that_do_not_fit_are_counted() {
 }
 
 #[test]
-fn a_standard_error_that_takes_nothing_is_no_obstacle() {
+fn a_standard_error_that_accepts_nothing_blocks_nothing() {
     for redirection in ["2>/dev/full", "2>&-"] {
         let script = format!("exec \"$0\" \"$@\" {redirection}");
         let mut server = Builder::new().wrapper(["sh", "-c", &script]).start();

@@ -31,7 +31,7 @@ fn a_mail_is_spooled_as_it_was_sent_on_either_port() {
 }
 
 #[test]
-fn the_connection_over_a_limit_is_told_so_and_a_place_comes_back() {
+fn the_connection_over_a_limit_gets_421_and_a_slot_becomes_free() {
     for limit in ["--max-connections", "--max-connections-per-ip"] {
         let server = Builder::new().options([limit, "2"]).start();
         let first = Client::greeted(&server, false);
@@ -48,7 +48,7 @@ fn the_connection_over_a_limit_is_told_so_and_a_place_comes_back() {
 }
 
 #[test]
-fn a_silent_client_is_told_timeout() {
+fn a_silent_client_gets_421_timeout() {
     let server = Builder::new().options(["--timeout", "1"]).start();
     for tls in [false, true] {
         let mut silent = Client::logged_in(&server, tls);
@@ -69,7 +69,7 @@ fn a_silent_client_is_told_timeout() {
 }
 
 #[test]
-fn the_login_deadline_is_not_put_off_by_anything_but_a_login() {
+fn only_a_login_ends_the_login_deadline() {
     let server = Builder::new().options(["--login-timeout", "1"]).start();
     let mut dripping = Client::greeted(&server, false);
     let mut busy = Client::greeted(&server, true);

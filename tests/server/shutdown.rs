@@ -68,7 +68,7 @@ fn a_second_sigterm_ends_at_once() {
 }
 
 #[test]
-fn a_client_that_does_not_read_or_shake_hands_does_not_hold_up_a_shutdown() {
+fn a_client_that_does_not_read_or_shake_hands_does_not_delay_a_shutdown() {
     // Only mails in progress have the grace.
     let mut server = Builder::new().options(["--shutdown-grace", "3600"]).start();
     let mut reads_nothing = Client::logged_in(&server, false);

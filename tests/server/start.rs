@@ -7,7 +7,8 @@ use std::process::{Child, ExitStatus};
 use rustix::process::{Pid, Signal};
 
 use crate::support::{
-    self, Builder, Client, KEY_2, SYSTEM_ID_2, Server, make_certificate, plain_response, wait_for,
+    self, Builder, Client, PASSWORD_2, SYSTEM_ID_2, Server, make_certificate, plain_response,
+    wait_for,
 };
 
 #[test]
@@ -92,7 +93,7 @@ fn sighup_puts_new_files_in_force_and_keeps_the_old_for_faulty_ones() {
     use base64::Engine;
     let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
     client.command(&format!("AUTH LOGIN {}", encode(SYSTEM_ID_2)), 334);
-    client.command(&encode(KEY_2), 235);
+    client.command(&encode(PASSWORD_2), 235);
 
     // Sessions go on, logged in as they were.
     before.deliver(b"still here\r\n");

@@ -1,4 +1,4 @@
-//! A client that speaks as the test says, byte by byte if need be.
+//! A client that sends what the test says, byte by byte if need be.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

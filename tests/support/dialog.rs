@@ -25,7 +25,7 @@ pub struct Dialog {
 /// One line of a dialogue.
 #[derive(Clone)]
 pub struct Turn {
-    /// Where it stands in the file.
+    /// Where it is in the file.
     pub line: usize,
     /// What it says.
     pub what: What,
@@ -257,7 +257,7 @@ fn shorthand(line: &str) -> Option<Vec<String>> {
     Some(lines)
 }
 
-/// What follows `tag` and a blank; nothing where `tag` stands alone.
+/// What follows `tag` and a blank; nothing where `tag` is alone.
 fn after<'a>(line: &'a str, tag: &str) -> Option<&'a str> {
     let rest = line.strip_prefix(tag)?;
     if rest.is_empty() {

@@ -16,9 +16,9 @@ use mm4d::spool::disk::{Disk, DraftFile, Leftover};
 /// The call that is broken, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The n-th call fails, the ones behind it work.
+    /// The n-th call fails, the ones after it work.
     Once(usize),
-    /// The n-th call and all behind it fail: the device has gone.
+    /// The n-th call and all after it fail: the device is lost.
     From(usize),
     /// The n-th call works and nobody hears of it: it is said to have failed.
     Unheard(usize),

@@ -1,18 +1,18 @@
 //! The session without a network: bytes in, replies and mails out. It plays
 //! the accounts and the spool, and holds the session to its own rules: content
-//! only into a draft, one outcome for each draft, nothing behind a hang-up.
+//! only into a draft, one outcome for each draft, nothing after a hang-up.
 
 use std::sync::{Arc, OnceLock};
 
 use mm4d::server::options::{self, Invocation, Options};
 use mm4d::smtp::{Credentials, Envelope, Policy, Session, Step, SystemId};
 
-use super::{KEY, KEY_2, SYSTEM_ID, SYSTEM_ID_2};
+use super::{PASSWORD, PASSWORD_2, SYSTEM_ID, SYSTEM_ID_2};
 
 /// Bytes that the spool in memory has free, as far as `--min-free` goes.
 const FREE: u64 = 1 << 50;
 
-/// One client's session, and all that has come of it.
+/// One client's session, and its outcome.
 pub struct Memory {
     session: Session,
     room: bool,
@@ -38,8 +38,8 @@ pub struct Mail {
     pub content: Vec<u8>,
 }
 
-/// A step, without what the chunking may change: the content of a draft is told
-/// when it is committed, that of an abandoned one never.
+/// A step, without what the chunking may change: the content of a draft is
+/// compared when it is committed, that of an abandoned one never.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Said.
@@ -70,13 +70,13 @@ pub fn options(options: &[&str]) -> Options {
 }
 
 impl Memory {
-    /// A session with default options, behind its banner.
+    /// A session with default options, after its banner.
     pub fn new() -> Memory {
         static DEFAULTS: OnceLock<Options> = OnceLock::new();
         Memory::with(DEFAULTS.get_or_init(|| options(&[])))
     }
 
-    /// A session with these options, behind its banner.
+    /// A session with these options, after its banner.
     pub fn with(options: &Options) -> Memory {
         let session = Session::new(Arc::new(Policy {
             hostname: options.hostname.clone(),
@@ -201,13 +201,13 @@ fn verify(credentials: &Credentials) -> Option<SystemId> {
     if !authzid.is_empty() && authzid != authcid {
         return None;
     }
-    [(SYSTEM_ID, KEY), (SYSTEM_ID_2, KEY_2)]
+    [(SYSTEM_ID, PASSWORD), (SYSTEM_ID_2, PASSWORD_2)]
         .into_iter()
         .find(|(id, right)| id.as_bytes() == authcid && right.as_bytes() == password.expose())
         .and_then(|(id, _)| SystemId::parse(id))
 }
 
-/// Whether `text` is an id of the server `test.example` (contract, section 4):
+/// Whether `text` is an id of the server `test.example` (src/spool/README.md):
 /// `YYYYMMDDTHHMMSS.uuuuuuZ-P-N@NAME`.
 pub fn is_id(text: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

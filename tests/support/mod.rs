@@ -24,14 +24,14 @@ use std::time::{Duration, Instant};
 /// only a failure takes this long; it leaves room for a slow, loaded machine.
 pub const DEADLINE: Duration = Duration::from_secs(120);
 
-/// The account of every test server, and its key.
+/// The account of every test server, and its password.
 pub const SYSTEM_ID: &str = "peer1";
 /// See [`SYSTEM_ID`].
-pub const KEY: &str = "secret";
-/// A second account: SHA-256, a key that is not ASCII.
+pub const PASSWORD: &str = "secret";
+/// A second account: SHA-256, a password that is not ASCII.
 pub const SYSTEM_ID_2: &str = "peer2";
 /// See [`SYSTEM_ID_2`].
-pub const KEY_2: &str = "sésame ouvre toi";
+pub const PASSWORD_2: &str = "sésame ouvre toi";
 
 /// The accounts file of every test server: the fewest rounds there may be.
 pub const ACCOUNTS: &str = "# accounts of the tests\n\n\
@@ -41,7 +41,7 @@ pub const ACCOUNTS: &str = "# accounts of the tests\n\n\
 /// base64 of `\0peer1\0secret`.
 pub fn plain_response() -> String {
     use base64::Engine;
-    let message = format!("\0{SYSTEM_ID}\0{KEY}");
+    let message = format!("\0{SYSTEM_ID}\0{PASSWORD}");
     base64::engine::general_purpose::STANDARD.encode(message)
 }
 

@@ -353,7 +353,7 @@ impl Server {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
-    /// Waits until `text` stands in the log.
+    /// Waits until `text` is in the log.
     pub fn wait_for_log(&self, text: &str) {
         wait_for(&format!("{text:?} in the log"), || {
             self.log().contains(text).then_some(())

@@ -3,11 +3,11 @@
 //! CVE-2023-51766) and of the public scanners that followed, and more of their
 //! kind; and a judge of what must become of each.
 
-/// What stands between the text of the first mail and the smuggled commands.
-/// NUL CRLF . CRLF is not among them: it is the true end, which every sender
-/// knows and stuffs (`data_nul_around_the_dot.txt`).
+/// What is between the text of the first mail and the smuggled commands. NUL CRLF
+/// . CRLF is not among them: it is the true end, which every sender knows and
+/// stuffs (`data_nul_around_the_dot.txt`).
 pub const VARIANTS: [&[u8]; 41] = [
-    // LF and CR in the place of CRLF, before the dot, behind it, or both.
+    // LF and CR in the place of CRLF, before the dot, after it, or both.
     b"\n.\n",
     b"\n.\r\n",
     b"\r\n.\n",
@@ -55,12 +55,12 @@ pub const VARIANTS: [&[u8]; 41] = [
     b"\xe2\x80\xa8.\xe2\x80\xa8",
 ];
 
-/// What must become of the bytes behind a 354.
+/// What must become of the bytes after a 354.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fate {
     /// A mail of this content; the number of bytes that belong to it.
     Mail(Vec<u8>, usize),
-    /// A CR or an LF alone stands in it: 554 and the close.
+    /// A CR or an LF alone is in it: 554 and the close.
     Condemned,
     /// Its end is still to come.
     Unfinished,
@@ -102,7 +102,7 @@ pub const SMUGGLED: &[u8] = b"MAIL FROM:<+972500000009/TYPE=PLMN@mms.example.net
     smuggled\r\n\
     .\r\n";
 
-/// What the client of the first mail sends behind its 354: the text that an
+/// What the client of the first mail sends after its 354: the text that an
 /// attacker has written, and then the true end.
 pub fn first_mail(variant: &[u8]) -> Vec<u8> {
     [b"Subject: first\r\n\r\nfirst", variant, SMUGGLED].concat()
