@@ -17,7 +17,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # How long the machine may take, from its start to its end.
-MACHINE_DEADLINE=600
+MACHINE_DEADLINE=1200
 
 main() {
     local release

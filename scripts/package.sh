@@ -29,6 +29,7 @@ main() {
     unit "MM4 receiver %i" /etc/mm4d/%i mm4d/%i >"$source/debian/mm4d@.service"
     cp "$ROOT"/scripts/package/*.socket "$source/debian"
     mv "$source/debian/mm4d-tls.socket" "$source/debian/mm4d.mm4d-tls.socket"
+    cp "$ROOT/scripts/package/README.md" "$source/files/operating.md"
     install -m 0755 "$ROOT/scripts/package/reload.sh" "$source/files/reload"
     install -m 0755 "$ROOT/scripts/package/certbot-hook.sh" "$source/files/certbot-hook"
     changelog "$version" >"$source/debian/changelog"

@@ -29,7 +29,9 @@ main() {
     broken_accounts
     certbot
     watchdog
+    low_port
     instance
+    backup
     sockets
     upgrade
     check "it is purged" dpkg --purge mm4d
@@ -150,6 +152,29 @@ watchdog() {
 
 replaced() {
     [[ $(systemctl show -P MainPID mm4d) != "$1" ]] && systemctl is-active --quiet mm4d
+}
+
+low_port() {
+    mkdir -p /run/systemd/system/mm4d.service.d
+    printf '[Service]\nAmbientCapabilities=%s\nCapabilityBoundingSet=%s\n' CAP_NET_BIND_SERVICE \
+        CAP_NET_BIND_SERVICE >/run/systemd/system/mm4d.service.d/port.conf
+    systemctl daemon-reload
+    say "listen 127.0.0.1:25" >>/etc/mm4d/mm4d.conf
+    systemctl reset-failed mm4d
+    systemctl restart mm4d
+    check "with a capability a port below 1024 receives mail" send 25 2465 /var/lib/mm4d/spool
+    rm -r /run/systemd/system/mm4d.service.d
+    sed -i '$d' /etc/mm4d/mm4d.conf
+    systemctl daemon-reload && systemctl restart mm4d
+}
+
+backup() {
+    local before
+    before=$(mm4spool list --last 1000 /var/lib/mm4d/spool)
+    cp -a /var/lib/mm4d/spool/new "$TEMP/new" && rm /var/lib/mm4d/spool/new/*.eml
+    cp -a "$TEMP"/new/*.eml /var/lib/mm4d/spool/new
+    check "a spool that was copied back is as before" \
+        test "$(mm4spool list --last 1000 /var/lib/mm4d/spool)" = "$before"
 }
 
 instance() {
