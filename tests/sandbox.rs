@@ -177,9 +177,10 @@ fn a_file_in_the_root_directory_opens_up_itself_alone() {
 #[test]
 fn a_renewed_certificate_is_read_where_a_chain_of_links_leads() {
     let builder = Builder::new();
-    let dir = builder.path().to_owned();
-    // As certbot does it.
-    let (live, archive) = (dir.join("certbot/live/x"), dir.join("certbot/archive/x"));
+    // As certbot does it, and not in the directory of the accounts, which is readable.
+    let certbot = tempfile::tempdir().unwrap();
+    let live = certbot.path().join("live/x");
+    let archive = certbot.path().join("archive/x");
     fs::create_dir_all(&live).unwrap();
     fs::create_dir_all(&archive).unwrap();
     let renew = |count: usize| {

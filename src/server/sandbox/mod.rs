@@ -5,7 +5,8 @@
 //!   configuration, write its spool and its metrics, and, as far as the kernel
 //!   knows how, neither bind nor connect, nor signal another process.
 //! - seccomp (`calls`): system calls that a running server does not need
-//!   fail. It can start no program, open no socket and trace no process.
+//!   fail. It can start no program, open no socket and trace no process. There
+//!   is a filter for x86-64, AArch64 and RISC-V of 64 bits.
 //!
 //! Neither can be undone. Where the kernel lacks one of them, the other one is
 //! still used, the server runs, and the log says so.
