@@ -20,7 +20,8 @@ use log::{Level, debug, error, info, log_enabled, warn};
 
 use self::limit::Limit;
 pub(crate) use self::limit::WINDOW;
-pub use self::setup::{LevelError, install};
+pub use self::setup::LevelError;
+pub(crate) use self::setup::install;
 pub(crate) use self::setup::{head, levels};
 use crate::mm4::Summary;
 use crate::server::sandbox::Confinement;
@@ -162,44 +163,44 @@ pub fn spool_failed(peer: SocketAddr, error: &dyn fmt::Display) {
 }
 
 /// A file that should have been removed is still there.
-pub fn cannot_remove(folder: &str, name: &str, error: &io::Error) {
+pub(crate) fn cannot_remove(folder: &str, name: &str, error: &io::Error) {
     warn!(target: MM4D, "cannot remove file={folder}/{name} error={}", Quoted(&error.to_string()));
 }
 
 /// Drafts of other servers that nobody writes any more.
-pub fn stale_drafts(files: u64, bytes: u64, tmp: &std::path::Path) {
+pub(crate) fn stale_drafts(files: u64, bytes: u64, tmp: &std::path::Path) {
     let tmp = tmp.display();
     warn!(target: MM4D, "stale drafts of other servers files={files} bytes={bytes} remove=\"find {tmp} -name '*.eml' -mtime +1 -delete\"");
 }
 
 /// A file in tmp/ that must not be removed: see `spool::disk::Leftover`.
-pub fn leftover_is_message(name: &str) {
+pub(crate) fn leftover_is_message(name: &str) {
     warn!(target: MM4D, "not removed, the file system counts one link for tmp/ and new/, run fsck file={name}");
 }
 
 /// Somebody had removed the lock's file.
-pub fn lock_taken_again(hostname: &str) {
+pub(crate) fn lock_taken_again(hostname: &str) {
     warn!(target: MM4D, "spool lock was removed, taken again file=.{hostname}.lock");
 }
 
 /// The spool accepts no messages from now on.
-pub fn spool_unavailable(error: &dyn fmt::Display) {
+pub(crate) fn spool_unavailable(error: &dyn fmt::Display) {
     error!(target: MM4D, "spool unavailable error={}", Quoted(&error.to_string()));
 }
 
 /// The spool accepts messages again.
-pub fn spool_available() {
+pub(crate) fn spool_available() {
     info!(target: MM4D, "spool available again");
 }
 
 /// There is less space than the open transactions and the reserve may need.
-pub fn space_low(spool: &Path, min_free: u64, free: u64, needed: u64) {
+pub(crate) fn space_low(spool: &Path, min_free: u64, free: u64, needed: u64) {
     let spool = spool.to_string_lossy();
     error!(target: MM4D, "spool low on space, messages are refused: free some, or lower --min-free spool={} min_free={min_free} free={free} needed={needed}", Quoted(&spool));
 }
 
 /// There is enough space again.
-pub fn space_available(free: u64, needed: u64) {
+pub(crate) fn space_available(free: u64, needed: u64) {
     info!(target: MM4D, "spool has space again free={free} needed={needed}");
 }
 
@@ -214,7 +215,7 @@ pub fn disconnected(peer: SocketAddr, why: &str) {
 }
 
 /// A TLS handshake failed.
-pub fn handshake_failed(peer: SocketAddr, why: &str) {
+pub(crate) fn handshake_failed(peer: SocketAddr, why: &str) {
     if !log_enabled!(target: MM4D, Level::Info) || !HANDSHAKES.admits(Instant::now()) {
         return;
     }
@@ -223,7 +224,7 @@ pub fn handshake_failed(peer: SocketAddr, why: &str) {
 
 /// A connection of a proxy whose header is invalid, missing or late; it gets no
 /// reply.
-pub fn proxy_header_failed(peer: SocketAddr, why: &str) {
+pub(crate) fn proxy_header_failed(peer: SocketAddr, why: &str) {
     if !log_enabled!(target: MM4D, Level::Warn) || !PROXY_HEADERS.admits(Instant::now()) {
         return;
     }
@@ -232,7 +233,7 @@ pub fn proxy_header_failed(peer: SocketAddr, why: &str) {
 
 /// A command or a message that was refused, with the argument of the command
 /// where that may be shown.
-pub fn command_refused(
+pub(crate) fn command_refused(
     peer: SocketAddr,
     system_id: Option<&SystemId>,
     reply: &Reply,
@@ -264,7 +265,7 @@ pub fn login(peer: SocketAddr, system_id: &str) {
 /// A login was refused; `scripts/fail2ban` matches this line. Of an id that no
 /// account has, and that is not short and plain, only the length is shown: it
 /// may be a password that was typed in its place.
-pub fn login_failed(peer: SocketAddr, authcid: &[u8], is_known: bool) {
+pub(crate) fn login_failed(peer: SocketAddr, authcid: &[u8], is_known: bool) {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._@+-".contains(byte);
     let (ip, port) = (peer.ip(), peer.port());
     if is_known || (authcid.len() <= MAX_UNKNOWN_ID && authcid.iter().all(plain)) {
@@ -277,7 +278,7 @@ pub fn login_failed(peer: SocketAddr, authcid: &[u8], is_known: bool) {
 }
 
 /// A login to an account that is not used from the peer's address.
-pub fn login_from_elsewhere(peer: SocketAddr, authcid: &[u8]) {
+pub(crate) fn login_from_elsewhere(peer: SocketAddr, authcid: &[u8]) {
     let system_id = String::from_utf8_lossy(authcid);
     warn!(target: MM4D, "login failed peer={} port={} system_id={} reason=\"the account is not used from this address\"", peer.ip(), peer.port(), Quoted(&system_id));
 }
@@ -291,12 +292,12 @@ pub fn refused(peer: IpAddr, limit: &str) {
 
 /// accept(2) or the start of a thread failed; the listener tries again after a
 /// pause.
-pub fn listener_failing(listener: &str, error: &io::Error) {
+pub(crate) fn listener_failing(listener: &str, error: &io::Error) {
     error!(target: MM4D, "cannot accept connections, trying again listener={listener} error={}", Quoted(&error.to_string()));
 }
 
 /// The listener accepts connections again.
-pub fn listener_recovered(listener: &str) {
+pub(crate) fn listener_recovered(listener: &str) {
     info!(target: MM4D, "accepts connections again listener={listener}");
 }
 
@@ -306,17 +307,17 @@ pub fn reloaded(what: &str) {
 }
 
 /// A file could not be read again; the old one stays in force.
-pub fn reload_failed(what: &str, error: &dyn fmt::Display) {
+pub(crate) fn reload_failed(what: &str, error: &dyn fmt::Display) {
     error!(target: MM4D, "reload failed, the old {what} stay in force error={}", Quoted(&error.to_string()));
 }
 
 /// The metrics file could not be written; the server goes on.
-pub fn metrics_failed(path: &Path, error: &io::Error) {
+pub(crate) fn metrics_failed(path: &Path, error: &io::Error) {
     warn!(target: MM4D, "cannot write the metrics file={} error={}", Quoted(&path.to_string_lossy()), Quoted(&error.to_string()));
 }
 
 /// The metrics file is written again.
-pub fn metrics_recovered(path: &Path) {
+pub(crate) fn metrics_recovered(path: &Path) {
     info!(target: MM4D, "writes the metrics again file={}", Quoted(&path.to_string_lossy()));
 }
 
@@ -352,22 +353,22 @@ fn paths(paths: &[PathBuf]) -> String {
 }
 
 /// The process has the rights of root while it serves clients.
-pub fn running_as_root() {
+pub(crate) fn running_as_root() {
     warn!(target: MM4D, "running as root: give --user NAME, or start mm4d as an ordinary user");
 }
 
 /// `NOTIFY_SOCKET` cannot be used.
-pub fn cannot_notify(error: &io::Error) {
+pub(crate) fn cannot_notify(error: &io::Error) {
     warn!(target: MM4D, "cannot report to the service manager: unset NOTIFY_SOCKET where there is none error={}", Quoted(&error.to_string()));
 }
 
 /// There may be fewer descriptors than drafts.
-pub fn few_descriptors(limit: u64, connections: u32) {
+pub(crate) fn few_descriptors(limit: u64, connections: u32) {
     warn!(target: MM4D, "few file descriptors: messages may be answered 452 when all connections send at once limit={limit} max_connections={connections}");
 }
 
 /// The file system was full at start.
-pub fn no_space(spool: &Path, error: &dyn fmt::Display) {
+pub(crate) fn no_space(spool: &Path, error: &dyn fmt::Display) {
     let spool = spool.to_string_lossy();
     error!(target: MM4D, "spool is full, messages are answered 452 until there is space spool={} error={}", Quoted(&spool), Quoted(&error.to_string()));
 }
@@ -441,18 +442,13 @@ pub fn stopped(sessions: usize) {
     info!(target: MM4D, "stopped sessions={sessions}");
 }
 
-/// A thread that the server needs has ended.
-pub fn worker_died(name: &str) {
-    error!(target: MM4D, "worker died name={name}");
-}
-
 /// A thread panicked: a defect of mm4d, whatever the peer sent.
 fn panicked(place: &str, thread: &str) {
     error!(target: MM4D, "panicked at={place} thread={}", Quoted(thread));
 }
 
 /// Has each panic logged, in the place of the text that the standard library prints.
-pub fn log_panics() {
+pub(crate) fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         let thread = std::thread::current();

@@ -20,7 +20,7 @@ use crate::mm4::{Address, MessageType};
 
 /// Messages of one transaction, or of one Message-ID, that are joined: the first of the
 /// requests and of the responses.
-pub const MAX_SAME: usize = 500;
+pub(crate) const MAX_SAME: usize = 500;
 
 /// The messages of a spool, and how they belong together.
 #[derive(Debug, Default)]
@@ -101,7 +101,11 @@ impl<'e> Exchanges<'e> {
 
     /// Reads the header blocks of the messages that can answer one, be answered by it, or
     /// report on it: those that have one of its ids, and the message itself.
-    pub fn read_about(store: &Store, entries: &'e [Entry], message: &Message<'_>) -> Exchanges<'e> {
+    pub(crate) fn read_about(
+        store: &Store,
+        entries: &'e [Entry],
+        message: &Message<'_>,
+    ) -> Exchanges<'e> {
         let names = ["X-Mms-Transaction-ID", "X-Mms-Message-ID"];
         let ids = names.map(|name| message.unquoted(name));
         let finders: Vec<Finder<'_>> = ids.iter().flatten().map(Finder::new).collect();
@@ -157,7 +161,7 @@ impl<'e> Exchanges<'e> {
     }
 
     /// Whether the message of that id asks for an answer and has none here.
-    pub fn is_unanswered(&self, id: &str) -> bool {
+    pub(crate) fn is_unanswered(&self, id: &str) -> bool {
         self.get(id)
             .is_some_and(|note| note.wants_answer && self.answers(note).next().is_none())
     }
@@ -201,7 +205,7 @@ impl<'e> Exchanges<'e> {
     }
 
     /// What became of the message of that id, for a person; empty where nothing is known.
-    pub fn remarks(&self, id: &str, now: Timestamp) -> Vec<Remark> {
+    pub(crate) fn remarks(&self, id: &str, now: Timestamp) -> Vec<Remark> {
         let Some(note) = self.get(id) else {
             return Vec::new();
         };

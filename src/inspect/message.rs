@@ -61,7 +61,7 @@ impl<'a> Message<'a> {
     }
 
     /// Reads its header block alone: `raw` may end after it.
-    pub fn read_header(entry: &'a Entry, raw: &'a RawMessage) -> Message<'a> {
+    pub(crate) fn read_header(entry: &'a Entry, raw: &'a RawMessage) -> Message<'a> {
         let (trace, trace_length) = match Trace::parse(&raw.bytes) {
             Some((trace, length)) => (Some(trace), length),
             None => (None, 0),
@@ -126,13 +126,13 @@ impl<'a> Message<'a> {
     }
 
     /// The path of MAIL FROM; `None` for `<>`.
-    pub fn envelope_from(&self) -> Option<Address> {
+    pub(crate) fn envelope_from(&self) -> Option<Address> {
         let trace = self.trace.as_ref()?;
         Address::parse(&trace.envelope.reverse_path.to_string())
     }
 
     /// The paths of RCPT TO, in order.
-    pub fn envelope_to(&self) -> Vec<Address> {
+    pub(crate) fn envelope_to(&self) -> Vec<Address> {
         let paths = self
             .trace
             .iter()
@@ -159,14 +159,14 @@ impl<'a> Message<'a> {
     }
 
     /// An id without its quotes.
-    pub fn unquoted(&self, name: &str) -> Option<String> {
+    pub(crate) fn unquoted(&self, name: &str) -> Option<String> {
         let value = self.header.raw_value(name)?;
         Some(mm4::unquote(&value).to_owned())
     }
 
     /// The address that its RES goes to: `X-Mms-Originator-System`, else
     /// `Sender` (TS 23.140, 8.4.1).
-    pub fn response_address(&self) -> Option<(&'static str, String)> {
+    pub(crate) fn response_address(&self) -> Option<(&'static str, String)> {
         ["X-Mms-Originator-System", "Sender"]
             .into_iter()
             .find_map(|name| Some((name, self.header.raw_value(name)?)))
@@ -178,7 +178,7 @@ impl<'a> Message<'a> {
     }
 
     /// The part of that number.
-    pub fn leaf(&self, number: usize) -> Option<&Part<'a>> {
+    pub(crate) fn leaf(&self, number: usize) -> Option<&Part<'a>> {
         self.leaves().find(|part| part.number == Some(number))
     }
 

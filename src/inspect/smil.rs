@@ -12,9 +12,9 @@ use super::mime::Part;
 use super::mime::params::percent_decoded;
 
 /// Characters of a presentation that are read; real ones have a few hundred.
-pub const MAX_CHARACTERS: usize = 256 * 1024;
+pub(crate) const MAX_CHARACTERS: usize = 256 * 1024;
 /// Media elements that are kept.
-pub const MAX_ITEMS: usize = 1000;
+pub(crate) const MAX_ITEMS: usize = 1000;
 
 /// What is shown, in its order.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -178,7 +178,7 @@ impl Names {
     /// The number of the part that a `src` refers to: by a `cid:` URL (RFC
     /// 2392), a `Content-Location` or, as phones do it, a name. Exactly first,
     /// then in any case.
-    pub fn resolve(&self, src: &str) -> Option<usize> {
+    pub(crate) fn resolve(&self, src: &str) -> Option<usize> {
         let src = src.trim();
         let wanted = match src.get(..4) {
             Some(scheme) if scheme.eq_ignore_ascii_case("cid:") => src.get(4..).unwrap_or_default(),

@@ -30,7 +30,7 @@ impl std::error::Error for LevelError {}
 /// Installs the logger, which writes whole lines to `output`. In the journal
 /// each line begins with its syslog priority, such as `<3>`, so that `journalctl
 /// -p err` finds it.
-pub fn install(output: Box<dyn Write + Send>, in_journal: bool) -> Result<(), LevelError> {
+pub(crate) fn install(output: Box<dyn Write + Send>, in_journal: bool) -> Result<(), LevelError> {
     let levels = levels()?;
     // A second logger in one process is a mistake of a test, not of the user.
     let _ = env_logger::Builder::new()

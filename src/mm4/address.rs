@@ -58,7 +58,7 @@ impl Address {
     /// Reads the value of a `To:` or `Cc:`: commas and semicolons part the
     /// addresses unless they are in quotes, brackets or comments. At most
     /// [`Address::MAX_LIST`] of them.
-    pub fn parse_list(value: &str) -> Vec<Address> {
+    pub(crate) fn parse_list(value: &str) -> Vec<Address> {
         split_list(value)
             .into_iter()
             .filter_map(Address::parse)
@@ -67,7 +67,7 @@ impl Address {
     }
 
     /// Addresses read from one field; an MM4 message has 20 at most.
-    pub const MAX_LIST: usize = 1000;
+    pub(crate) const MAX_LIST: usize = 1000;
 
     /// The part that a person recognises: the number, or the e-mail address.
     pub fn short(&self) -> String {

@@ -39,7 +39,7 @@ fn obsolete_date(value: &str) -> Option<Timestamp> {
 }
 
 /// A date as RFC 5322 3.3 writes it, in UTC: `Wed, 26 Jan 2022 00:17:43 +0000`.
-pub fn rfc5322(time: Timestamp) -> String {
+pub(crate) fn rfc5322(time: Timestamp) -> String {
     time.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
 }
 

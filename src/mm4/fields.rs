@@ -5,7 +5,7 @@ use super::status::{MmStatus, ReadStatus, RequestStatus, Status};
 
 /// The values of a field that TS 23.140 8.4.4 lists; any other field takes any
 /// value. `name` is in lower case.
-pub fn allowed_values(name: &str) -> Option<&'static [&'static str]> {
+pub(crate) fn allowed_values(name: &str) -> Option<&'static [&'static str]> {
     Some(match name {
         "x-mms-request-status-code" => RequestStatus::NAMES,
         "x-mms-mm-status-code" => MmStatus::NAMES,
@@ -35,7 +35,7 @@ pub fn allowed_values(name: &str) -> Option<&'static [&'static str]> {
 
 /// Whether a field can only mean one thing. `X-Mms-Previously-Sent-*` and
 /// operators' own may be repeated. `name` is in lower case.
-pub fn is_single(name: &str) -> bool {
+pub(crate) fn is_single(name: &str) -> bool {
     allowed_values(name).is_some()
         || matches!(
             name,
@@ -50,7 +50,7 @@ pub fn is_single(name: &str) -> bool {
 
 /// What a value means, for a reader who does not know TS 23.140 by heart; `None`
 /// where the value says it itself. `name` is in lower case.
-pub fn meaning(name: &str, value: &str) -> Option<&'static str> {
+pub(crate) fn meaning(name: &str, value: &str) -> Option<&'static str> {
     let choose = |if_yes, if_no| yes(value).map(|yes| if yes { if_yes } else { if_no });
     match name {
         "x-mms-message-type" => MessageType::parse(value).map(MessageType::meaning),

@@ -50,7 +50,7 @@ impl MessageType {
     }
 
     /// A name for a narrow column, such as `forward.REQ`.
-    pub fn short_name(self) -> &'static str {
+    pub(crate) fn short_name(self) -> &'static str {
         match self {
             MessageType::ForwardReq => "forward.REQ",
             MessageType::ForwardRes => "forward.RES",
@@ -62,7 +62,7 @@ impl MessageType {
     }
 
     /// One line for a reader who does not know the names.
-    pub fn meaning(self) -> &'static str {
+    pub(crate) fn meaning(self) -> &'static str {
         match self {
             MessageType::ForwardReq => "a multimedia message to deliver",
             MessageType::ForwardRes => "the answer to a forwarded message",
@@ -74,7 +74,7 @@ impl MessageType {
     }
 
     /// The clause of TS 23.140 that defines the message.
-    pub fn clause(self) -> &'static str {
+    pub(crate) fn clause(self) -> &'static str {
         match self {
             MessageType::ForwardReq | MessageType::ForwardRes => "8.4.1",
             MessageType::DeliveryReportReq | MessageType::DeliveryReportRes => "8.4.2",
@@ -93,14 +93,14 @@ impl MessageType {
     }
 
     /// Whether it asks for something, rather than answers.
-    pub fn is_request(self) -> bool {
+    pub(crate) fn is_request(self) -> bool {
         self.response().is_some()
     }
 
     /// The fields that TS 23.140 calls mandatory in this message, by the names
     /// of clause 8.4.4 (an address, the date and the content type are the
     /// fields of RFC 5322 and RFC 2045).
-    pub fn mandatory_fields(self) -> &'static [&'static str] {
+    pub(crate) fn mandatory_fields(self) -> &'static [&'static str] {
         match self {
             MessageType::ForwardReq => &[
                 "X-Mms-3GPP-MMS-Version",

@@ -20,13 +20,13 @@ pub use self::status::{MmStatus, ReadStatus, RequestStatus, Status};
 pub use self::summary::{Summary, summary};
 
 /// Whether `text` consists of decimal digits, at least one.
-pub fn is_digits(text: &str) -> bool {
+pub(crate) fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// An id without the quotes that some MMS centres write around it; the rest is
 /// opaque and stays as it is.
-pub fn unquote(id: &str) -> &str {
+pub(crate) fn unquote(id: &str) -> &str {
     let id = id.trim();
     id.strip_prefix('"')
         .and_then(|rest| rest.strip_suffix('"'))

@@ -30,7 +30,7 @@ macro_rules! values {
             }
 
             /// One line for a reader who does not know TS 23.140 by heart.
-            pub fn meaning(self) -> &'static str {
+            pub(crate) fn meaning(self) -> &'static str {
                 match self { $($Name::$Value => $meaning,)+ }
             }
         }
@@ -98,7 +98,7 @@ pub enum Status {
 
 impl Status {
     /// The fields that hold a status, one for each kind.
-    pub const FIELDS: [&str; 3] = [
+    pub(crate) const FIELDS: [&str; 3] = [
         "X-Mms-Request-Status-Code",
         "X-Mms-MM-Status-Code",
         "X-Mms-Read-Status",
@@ -129,7 +129,7 @@ impl Status {
     }
 
     /// One line for a reader who does not know TS 23.140 by heart.
-    pub fn meaning(self) -> &'static str {
+    pub(crate) fn meaning(self) -> &'static str {
         match self {
             Status::Request(status) => status.meaning(),
             Status::Mm(status) => status.meaning(),

@@ -12,7 +12,7 @@ use crate::log;
 const OWN: u64 = 20;
 
 /// Refused clients that may read the reason at the same time.
-pub const MAX_REFUSALS: usize = 64;
+pub(crate) const MAX_REFUSALS: usize = 64;
 
 /// The limit of open files does not allow the connections that were asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl std::error::Error for DescriptorsError {}
 /// Raises the soft limit to the hard one, and the hard one too if that is not
 /// enough and the process may. Returns the limit; an error if it is too low for
 /// one descriptor per connection.
-pub fn raise(max_connections: u32, listeners: usize) -> Result<u64, DescriptorsError> {
+pub(crate) fn raise(max_connections: u32, listeners: usize) -> Result<u64, DescriptorsError> {
     let needed = OWN + listeners as u64 + u64::from(max_connections);
     let now = getrlimit(Resource::Nofile);
     let hard = now.maximum.unwrap_or(u64::MAX);
@@ -81,7 +81,7 @@ fn set(limit: u64) -> bool {
 
 /// Logs that there may be no descriptor for a draft when every client sends at
 /// once.
-pub fn warn_if_few(limit: u64, max_connections: u32, listeners: usize) {
+pub(crate) fn warn_if_few(limit: u64, max_connections: u32, listeners: usize) {
     if limit < comfortable(max_connections, listeners) {
         log::few_descriptors(limit, max_connections);
     }

@@ -36,7 +36,7 @@ impl Notify {
     /// # Errors
     ///
     /// There is no such socket, or it cannot be used.
-    pub fn from_env() -> io::Result<Notify> {
+    pub(crate) fn from_env() -> io::Result<Notify> {
         let socket = match std::env::var_os("NOTIFY_SOCKET") {
             Some(name) if !name.is_empty() => Some(connect(&name)?),
             _ => None,

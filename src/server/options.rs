@@ -85,7 +85,7 @@ pub struct Options {
 
 impl Options {
     /// Whether a listener needs the certificate and its key.
-    pub fn has_tls(&self) -> bool {
+    pub(crate) fn has_tls(&self) -> bool {
         self.listeners.iter().any(|listen| listen.tls)
     }
 }

@@ -79,7 +79,7 @@ impl Shared {
     }
 
     /// Puts new accounts in force; what was remembered of logins is forgotten.
-    pub fn set_accounts(&self, new: Accounts) {
+    pub(crate) fn set_accounts(&self, new: Accounts) {
         self.metrics.set_accounts(new.ids());
         let mut accounts = self
             .accounts
@@ -89,7 +89,7 @@ impl Shared {
     }
 
     /// Puts a new certificate in force for handshakes to come.
-    pub fn set_acceptor(&self, new: Acceptor) {
+    pub(crate) fn set_acceptor(&self, new: Acceptor) {
         self.metrics.set_certificate(new.not_after());
         let mut acceptor = self
             .acceptor
@@ -99,7 +99,7 @@ impl Shared {
     }
 
     /// The certificate in force now; `None` where no listener uses TLS.
-    pub fn acceptor(&self) -> Option<Acceptor> {
+    pub(crate) fn acceptor(&self) -> Option<Acceptor> {
         let acceptor = self.acceptor.read().unwrap_or_else(PoisonError::into_inner);
         acceptor.clone()
     }
@@ -161,12 +161,12 @@ impl Stop {
     }
 
     /// Whether [`Stop::drain`] was called.
-    pub fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 
     /// When messages in progress must be complete; `None` before a shutdown.
-    pub fn grace_end(&self) -> Option<Instant> {
+    pub(crate) fn grace_end(&self) -> Option<Instant> {
         self.grace_end.get().copied()
     }
 
@@ -176,7 +176,7 @@ impl Stop {
     }
 
     /// Ends the sessions; those with a message in progress have `grace` for it.
-    pub fn end_sessions(&self, grace: Duration) {
+    pub(crate) fn end_sessions(&self, grace: Duration) {
         let _ = self.grace_end.set(Instant::now() + grace);
         self.sessions.wake();
     }

@@ -28,7 +28,7 @@ pub struct Signals {
 
 impl Signals {
     /// Handles them from now on.
-    pub fn install() -> io::Result<Signals> {
+    pub(crate) fn install() -> io::Result<Signals> {
         let is_starting = Arc::new(AtomicBool::new(true));
         for signal in [SIGTERM, SIGINT] {
             flag::register_conditional_shutdown(signal, 0, Arc::clone(&is_starting))?;

@@ -84,7 +84,7 @@ impl Write for Stderr {
 
 /// Whether standard error is the journal: systemd then names its device and
 /// inode (systemd.exec(5)).
-pub fn is_journal() -> bool {
+pub(crate) fn is_journal() -> bool {
     let Ok(stat) = rustix::fs::fstat(io::stderr()) else {
         return false;
     };

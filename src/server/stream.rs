@@ -103,7 +103,7 @@ impl Stream {
     }
 
     /// TLS's version, once the handshake is done; `None` on a plain connection.
-    pub fn tls_version(&self) -> Option<&'static str> {
+    pub(crate) fn tls_version(&self) -> Option<&'static str> {
         self.tls.as_ref()?.version()
     }
 
@@ -150,17 +150,17 @@ impl Stream {
     }
 
     /// Whether there is TLS on the connection.
-    pub fn is_tls(&self) -> bool {
+    pub(crate) fn is_tls(&self) -> bool {
         self.tls.is_some()
     }
 
     /// Whether the client has sent anything so far.
-    pub fn has_received(&self) -> bool {
+    pub(crate) fn has_received(&self) -> bool {
         self.has_received
     }
 
     /// Reads from the socket itself, below TLS, at most what fits.
-    pub fn read_raw(&mut self, buffer: &mut [u8], clock: Clock<'_>) -> io::Result<Received> {
+    pub(crate) fn read_raw(&mut self, buffer: &mut [u8], clock: Clock<'_>) -> io::Result<Received> {
         loop {
             if let Some(end) = wait(&self.socket, PollFlags::IN, clock)?.end() {
                 return Ok(end);
@@ -181,7 +181,7 @@ impl Stream {
     /// Reads bytes that are there already, as they are after a read that
     /// filled its buffer. `None` when the client must be waited for, or when
     /// the clocks must have their turn.
-    pub fn read_on(&mut self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
+    pub(crate) fn read_on(&mut self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
         self.waited = Duration::ZERO;
         if let Some(tls) = &mut self.tls {
             return Ok(match tls.read(buffer)? {
@@ -261,7 +261,7 @@ impl Stream {
 
     /// Whether the connection is of no use any more: closed on both sides, or
     /// reset. A client that only closed its sending side may read replies yet.
-    pub fn has_hung_up(&self) -> bool {
+    pub(crate) fn has_hung_up(&self) -> bool {
         let mut client = [PollFd::from_borrowed_fd(
             self.socket.as_fd(),
             PollFlags::empty(),

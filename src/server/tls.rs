@@ -448,7 +448,7 @@ pub enum Plaintext {
 
 impl TlsSession {
     /// Whether the handshake goes on.
-    pub fn is_handshaking(&self) -> bool {
+    pub(crate) fn is_handshaking(&self) -> bool {
         self.connection.is_handshaking()
     }
 
@@ -463,7 +463,7 @@ impl TlsSession {
 
     /// Whether there are records that came with earlier ones: the socket need
     /// not be waited for.
-    pub fn has_records(&self) -> bool {
+    pub(crate) fn has_records(&self) -> bool {
         self.taken < self.records.len()
     }
 

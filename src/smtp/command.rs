@@ -98,7 +98,7 @@ fn trim_start(mut text: &[u8]) -> &[u8] {
 
 /// The name in HELO and EHLO: letters, digits and `-._:[]`, at most
 /// [`MAX_HELLO`] bytes. Names that no DNS knows are usual and pass.
-pub fn hello_name(argument: &[u8]) -> Option<&str> {
+pub(crate) fn hello_name(argument: &[u8]) -> Option<&str> {
     let valid = (1..=MAX_HELLO).contains(&argument.len())
         && argument
             .iter()

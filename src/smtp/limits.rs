@@ -12,7 +12,7 @@ pub const MAX_PATH: usize = 256;
 pub const MAX_HELLO: usize = 255;
 
 /// Decimal digits of SIZE (RFC 1870 4).
-pub const MAX_SIZE_DIGITS: usize = 20;
+pub(crate) const MAX_SIZE_DIGITS: usize = 20;
 
 /// Errors of a connection since its last accepted message, after which it ends
 /// (RFC 5321 4.3.2 leaves the number to the server).
@@ -22,11 +22,11 @@ pub const MAX_ERRORS: u32 = 20;
 pub const MAX_AUTH_FAILURES: u32 = 3;
 
 /// Bytes of a system id: RFC 4616 2 asks for at least 255.
-pub const MAX_SYSTEM_ID: usize = 255;
+pub(crate) const MAX_SYSTEM_ID: usize = 255;
 
 /// Bytes of a password. RFC 4616 2 asks for at least 255; crypt(3) takes 512,
 /// and the cost of SHA-crypt grows with the length.
-pub const MAX_PASSWORD: usize = 512;
+pub(crate) const MAX_PASSWORD: usize = 512;
 
 /// What the operator sets for every session.
 #[derive(Clone, Debug)]

@@ -21,7 +21,7 @@ pub struct Mailbox {
 
 impl Mailbox {
     /// The part before the `@`, quotes included where there are any.
-    pub fn local_part(&self) -> &str {
+    pub(crate) fn local_part(&self) -> &str {
         self.text.get(..self.at).unwrap_or_default()
     }
 

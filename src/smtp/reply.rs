@@ -188,18 +188,18 @@ replies! {
 }
 
 /// The greeting, with the server's name.
-pub fn banner_220(hostname: &str) -> Reply {
+pub(crate) fn banner_220(hostname: &str) -> Reply {
     Reply::made(format!("220 {hostname} MM4 ready\r\n"))
 }
 
 /// The answer to HELO.
-pub fn helo_250(hostname: &str, client: &str) -> Reply {
+pub(crate) fn helo_250(hostname: &str, client: &str) -> Reply {
     Reply::made(format!("250 {hostname} Hello {client}\r\n"))
 }
 
 /// The answer to EHLO with the extensions: RFC 2920, RFC 1870, RFC 6152 and
 /// RFC 4954, in that order.
-pub fn ehlo_250(hostname: &str, client: &str, max_message_size: u64) -> Reply {
+pub(crate) fn ehlo_250(hostname: &str, client: &str, max_message_size: u64) -> Reply {
     Reply::made(format!(
         "250-{hostname} Hello {client}\r\n\
          250-PIPELINING\r\n\
@@ -210,7 +210,7 @@ pub fn ehlo_250(hostname: &str, client: &str, max_message_size: u64) -> Reply {
 }
 
 /// The message is durable under this id.
-pub fn queued_250(id: &str) -> Reply {
+pub(crate) fn queued_250(id: &str) -> Reply {
     Reply::made(format!("250 queued as <{id}>\r\n"))
 }
 

@@ -97,7 +97,7 @@ pub fn decode(response: &[u8]) -> Result<Vec<u8>, NotBase64> {
 
 /// Decodes the initial response of an AUTH command, in which `=` means an
 /// empty one (RFC 4954 4).
-pub fn decode_initial(response: &[u8]) -> Result<Vec<u8>, NotBase64> {
+pub(crate) fn decode_initial(response: &[u8]) -> Result<Vec<u8>, NotBase64> {
     match response {
         b"=" => Ok(Vec::new()),
         other => decode(other),

@@ -175,7 +175,7 @@ impl Session {
     }
 
     /// The client is logged in from the start, by its address.
-    pub fn log_in_by_network(&mut self, system_id: SystemId) {
+    pub(crate) fn log_in_by_network(&mut self, system_id: SystemId) {
         self.login = Some(Login::Network(system_id));
     }
 
@@ -236,7 +236,7 @@ impl Session {
 
     /// The reservation of the transaction was released, because DATA did not
     /// follow in time. DATA asks for it again.
-    pub fn reservation_expired(&mut self) {
+    pub(crate) fn reservation_expired(&mut self) {
         if let Phase::Mail(transaction) = &mut self.phase {
             transaction.space = Space::Expired;
         }
@@ -288,7 +288,7 @@ impl Session {
 
     /// The argument of the command that was refused last, given once. Arguments
     /// that may hold a password are never given.
-    pub fn take_refused(&mut self) -> Option<Box<str>> {
+    pub(crate) fn take_refused(&mut self) -> Option<Box<str>> {
         self.refused.take()
     }
 

@@ -24,10 +24,10 @@ const COUNT_DIGITS: usize = 6;
 const TIME_LENGTH: usize = "YYYYMMDDTHHMMSS.uuuuuu".len();
 /// Bytes of a server's name at most: with the rest of an id and `.eml` it must
 /// fit into a file name of 255 bytes.
-pub const MAX_SERVER_NAME: usize = 190;
+pub(crate) const MAX_SERVER_NAME: usize = 190;
 
 /// Whether `name` can be the name of a server, and thus the last part of an id.
-pub fn is_server_name(name: &str) -> bool {
+pub(crate) fn is_server_name(name: &str) -> bool {
     (1..=MAX_SERVER_NAME).contains(&name.len())
         && name
             .bytes()

@@ -92,13 +92,13 @@ impl Spool {
     }
 
     /// Whether the spool took messages when that was last found out. Never waits.
-    pub fn was_available(&self) -> bool {
+    pub(crate) fn was_available(&self) -> bool {
         self.availability.is_available()
     }
 
     /// Whether the spool takes messages, as far as that is known without writing
     /// one. If not, the writer tries every few seconds whether it does again.
-    pub fn is_available(&self) -> bool {
+    pub(crate) fn is_available(&self) -> bool {
         if !self.availability.is_available() {
             return false;
         }

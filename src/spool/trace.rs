@@ -33,7 +33,7 @@ pub struct Origin {
 
 impl Origin {
     /// The address as RFC 5321 4.1.3 writes it: `[192.0.2.1]`, `[IPv6:::1]`.
-    pub fn address_literal(self) -> String {
+    pub(crate) fn address_literal(self) -> String {
         let tag = if self.peer.is_ipv6() { IPV6 } else { "" };
         format!("[{tag}{}]", self.peer)
     }

@@ -77,7 +77,7 @@ impl Profiles {
     }
 
     /// Sets the limit of bytes of every profile.
-    pub fn set_max_size(&mut self, bytes: u64) {
+    pub(crate) fn set_max_size(&mut self, bytes: u64) {
         let all = self.by_account.values_mut().chain([&mut self.general]);
         all.for_each(|profile| profile.max_size = Some(bytes));
     }
@@ -166,7 +166,7 @@ impl Profile {
     }
 
     /// Whether the types allow this one.
-    pub fn allows(&self, media_type: &str) -> bool {
+    pub(crate) fn allows(&self, media_type: &str) -> bool {
         let mut types = self.types.iter();
         types.any(|allowed| match allowed.strip_suffix("/*") {
             Some(kind) => media_type.split('/').next() == Some(kind),
@@ -216,7 +216,7 @@ impl Error for SizeError {}
 /// # Errors
 ///
 /// When `text` is anything else, or more than fits 64 bits.
-pub fn parse_size(text: &str) -> Result<u64, SizeError> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, SizeError> {
     let (digits, unit) = match text.as_bytes().last() {
         Some(b'K' | b'k') => (text.get(..text.len() - 1), 1024),
         Some(b'M' | b'm') => (text.get(..text.len() - 1), 1024 * 1024),

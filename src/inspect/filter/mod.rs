@@ -10,9 +10,8 @@ use std::io::{self, ErrorKind};
 
 use jiff::Timestamp;
 
-pub use self::words::{
-    AddressPattern, Content, Needle, parse_age, parse_end, parse_time, parse_types,
-};
+pub use self::words::{AddressPattern, Content, Needle};
+pub(crate) use self::words::{parse_age, parse_end, parse_time, parse_types};
 use super::check::{self, Profile};
 use super::exchange::Exchanges;
 use super::message::Message;
@@ -22,7 +21,7 @@ use super::store::{Entry, Store};
 use crate::mm4::MessageType;
 
 /// Messages shown when neither `--last` nor another filter is given.
-pub const DEFAULT_LAST: usize = 20;
+pub(crate) const DEFAULT_LAST: usize = 20;
 
 /// Which messages to show; all of the conditions must hold.
 #[derive(Clone, Debug, Default)]
@@ -84,7 +83,7 @@ impl Filter {
 
     /// The messages among `some`, which are ordered by time, that match; `all` are those
     /// of the spool, where the answers are.
-    pub fn select_from(&self, store: &Store, all: &[Entry], some: &[Entry]) -> Selection {
+    pub(crate) fn select_from(&self, store: &Store, all: &[Entry], some: &[Entry]) -> Selection {
         let last = self.last.unwrap_or(usize::MAX);
         let exchanges = self.unanswered.then(|| Exchanges::read(store, all));
         let mut selection = Selection::default();

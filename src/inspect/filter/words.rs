@@ -17,7 +17,7 @@ impl Needle {
     }
 
     /// Whether the letters are in `text`.
-    pub fn is_in(&self, text: &str) -> bool {
+    pub(crate) fn is_in(&self, text: &str) -> bool {
         text.to_lowercase().contains(&self.0)
     }
 
@@ -46,7 +46,7 @@ impl AddressPattern {
     }
 
     /// Whether it is in that address.
-    pub fn is_in(&self, address: &Address) -> bool {
+    pub(crate) fn is_in(&self, address: &Address) -> bool {
         without_type(&address.to_string()).contains(&self.0)
     }
 }
@@ -105,7 +105,7 @@ impl Content {
 /// The message types that a word names: one of the six, `REQ` or `RES` for
 /// three of them, or `forward`, `delivery_report`, `read_reply_report` for two;
 /// in any case, with or without `MM4_`.
-pub fn parse_types(word: &str) -> Option<Vec<MessageType>> {
+pub(crate) fn parse_types(word: &str) -> Option<Vec<MessageType>> {
     let word = word.trim().to_ascii_lowercase();
     let word = word.strip_prefix("mm4_").unwrap_or(&word);
     let found: Vec<_> = MessageType::ALL
@@ -125,7 +125,7 @@ pub fn parse_types(word: &str) -> Option<Vec<MessageType>> {
 /// as `list` prints them, with or without seconds, year and zone, or an age such as
 /// `90s`, `10m`, `2h`, `3d`, `1w` before `now`. Without a zone it is UTC, as in
 /// `list`; the zone may be `Z`, `UTC`, `+02:00`, `+0200` or `local`.
-pub fn parse_time(word: &str, now: Timestamp) -> Option<Timestamp> {
+pub(crate) fn parse_time(word: &str, now: Timestamp) -> Option<Timestamp> {
     let word = word.trim();
     if let Ok(time) = word.parse::<Timestamp>() {
         return Some(time);
@@ -143,7 +143,7 @@ pub fn parse_time(word: &str, now: Timestamp) -> Option<Timestamp> {
 
 /// The last moment of what a word names: of a date its day, of a time that was given to
 /// the minute or to the second that minute or second.
-pub fn parse_end(word: &str, now: Timestamp) -> Option<Timestamp> {
+pub(crate) fn parse_end(word: &str, now: Timestamp) -> Option<Timestamp> {
     let begin = parse_time(word, now)?;
     let word = word.trim();
     if parse_age(word).is_some() {
@@ -161,7 +161,7 @@ pub fn parse_end(word: &str, now: Timestamp) -> Option<Timestamp> {
 }
 
 /// A duration such as `500ms`, `90s`, `10m`, `2h`, `3d`, `1w`.
-pub fn parse_age(word: &str) -> Option<SignedDuration> {
+pub(crate) fn parse_age(word: &str) -> Option<SignedDuration> {
     let word = word.trim();
     let digits = word.trim_start_matches(|letter: char| letter.is_ascii_digit());
     let (count, unit) = word.split_at_checked(word.len() - digits.len())?;

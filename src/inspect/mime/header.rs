@@ -14,13 +14,13 @@ use std::borrow::Cow;
 use super::words;
 
 /// Bytes of a header block that are read.
-pub const MAX_BYTES: usize = 1024 * 1024;
+pub(crate) const MAX_BYTES: usize = 1024 * 1024;
 /// Fields of a mail's header block that are kept.
-pub const MAX_FIELDS: usize = 20_000;
+pub(crate) const MAX_FIELDS: usize = 20_000;
 /// Fields of a part's header block that are kept; a mail may have 1,000 parts.
-pub const MAX_PART_FIELDS: usize = 1000;
+pub(crate) const MAX_PART_FIELDS: usize = 1000;
 /// Bytes of one field that are decoded; gateways fold fields of 1.6 kB.
-pub const MAX_VALUE: usize = 64 * 1024;
+pub(crate) const MAX_VALUE: usize = 64 * 1024;
 
 /// One header block.
 #[derive(Debug, Default)]
@@ -72,7 +72,7 @@ impl<'a> Header<'a> {
     }
 
     /// Reads the header block at the start of `bytes`, a part of a mail.
-    pub fn parse_part(bytes: &'a [u8]) -> Header<'a> {
+    pub(crate) fn parse_part(bytes: &'a [u8]) -> Header<'a> {
         let mut header = Header::default();
         header.length = header.read(bytes, MAX_PART_FIELDS, true);
         header.junk = 0;
@@ -80,7 +80,7 @@ impl<'a> Header<'a> {
     }
 
     /// Whether the block ended without its empty line although a body follows.
-    pub fn lacks_end(&self, bytes: &[u8]) -> bool {
+    pub(crate) fn lacks_end(&self, bytes: &[u8]) -> bool {
         !self.ended && !self.cut && self.length < bytes.len()
     }
 
@@ -164,7 +164,7 @@ impl<'a> Header<'a> {
     }
 
     /// The first field of that name that has a value.
-    pub fn field_with_value(&self, name: &str) -> Option<Field<'a>> {
+    pub(crate) fn field_with_value(&self, name: &str) -> Option<Field<'a>> {
         self.all(name).find(|field| !field.is_empty())
     }
 
@@ -176,7 +176,7 @@ impl<'a> Header<'a> {
     }
 
     /// The same as it was written, unfolded.
-    pub fn raw_value(&self, name: &str) -> Option<String> {
+    pub(crate) fn raw_value(&self, name: &str) -> Option<String> {
         self.all(name)
             .map(|field| field.raw_value())
             .find(|value| !value.is_empty())
@@ -212,7 +212,7 @@ impl<'a> Field<'a> {
 
     /// The value unfolded (RFC 5322 2.2.3) and otherwise as it was written,
     /// without blanks around it.
-    pub fn raw_value(&self) -> String {
+    pub(crate) fn raw_value(&self) -> String {
         let value = String::from_utf8_lossy(self.written()).replace(['\r', '\n'], "");
         value.trim().to_owned()
     }
@@ -245,7 +245,7 @@ pub fn is_whole(bytes: &[u8]) -> bool {
 }
 
 /// The line that begins at `at`, its line end included.
-pub fn line_at(bytes: &[u8], at: usize) -> &[u8] {
+pub(crate) fn line_at(bytes: &[u8], at: usize) -> &[u8] {
     let rest = bytes.get(at..).unwrap_or_default();
     match memchr::memchr(b'\n', rest) {
         Some(end) => rest.get(..=end).unwrap_or(rest),
@@ -254,7 +254,7 @@ pub fn line_at(bytes: &[u8], at: usize) -> &[u8] {
 }
 
 /// A line without its line end, LF or CRLF.
-pub fn without_line_end(line: &[u8]) -> &[u8] {
+pub(crate) fn without_line_end(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     line.strip_suffix(b"\r").unwrap_or(line)
 }

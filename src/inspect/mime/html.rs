@@ -42,7 +42,7 @@ const BLOCKS: [&str; 26] = [
 const MAX_REFERENCE: usize = 12;
 
 /// The text of `html`.
-pub fn to_text(html: &str) -> String {
+pub(crate) fn to_text(html: &str) -> String {
     let mut text = Text::default();
     let mut rest = html;
     while let Some(at) = memchr::memchr(b'<', rest.as_bytes()) {

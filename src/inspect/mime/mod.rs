@@ -29,9 +29,9 @@ use self::transfer::{Decoded, Encoding};
 use super::finding::{Code, Finding};
 
 /// Levels of multiparts that are divided; real messages have two.
-pub const MAX_DEPTH: usize = 20;
+pub(crate) const MAX_DEPTH: usize = 20;
 /// Parts of one mail, containers included; real messages have fewer than 30.
-pub const MAX_PARTS: usize = 1000;
+pub(crate) const MAX_PARTS: usize = 1000;
 
 /// One node of the tree, in the order in which a reader meets them.
 #[derive(Debug)]
@@ -308,7 +308,7 @@ impl Part<'_> {
     }
 
     /// How the body is encoded, as far as that is known (RFC 2045, 6).
-    pub fn transfer_encoding(&self) -> Encoding {
+    pub(crate) fn transfer_encoding(&self) -> Encoding {
         Encoding::parse(&self.encoding)
     }
 
@@ -327,7 +327,7 @@ impl Part<'_> {
     }
 
     /// Whether its type is one that is divided into parts.
-    pub fn is_multipart(&self) -> bool {
+    pub(crate) fn is_multipart(&self) -> bool {
         self.media_type.starts_with("multipart/") || self.is_wap_multipart()
     }
 
@@ -348,7 +348,7 @@ impl Part<'_> {
 
     /// Whether it is a presentation, by type or, since gateways lose types, by
     /// name.
-    pub fn is_smil(&self) -> bool {
+    pub(crate) fn is_smil(&self) -> bool {
         let named = || {
             let name = self.name.as_deref();
             name.is_some_and(|name| name.to_ascii_lowercase().ends_with(".smil"))
@@ -362,14 +362,14 @@ impl Part<'_> {
 
     /// Whether it is text to be read, not a presentation. So is a multipart that
     /// could not be divided.
-    pub fn is_text(&self) -> bool {
+    pub(crate) fn is_text(&self) -> bool {
         let undivided = || self.is_multipart() && memchr::memchr(0, &self.body).is_none();
         let is_text = self.kind() == "text" || self.is_html() || undivided();
         self.number.is_some() && is_text && !self.is_smil()
     }
 
     /// Whether its text is HTML.
-    pub fn is_html(&self) -> bool {
+    pub(crate) fn is_html(&self) -> bool {
         matches!(
             self.media_type.as_str(),
             "text/html" | "application/xhtml+xml" | "application/vnd.wap.xhtml+xml"
@@ -377,7 +377,7 @@ impl Part<'_> {
     }
 
     /// The last word of its type, short enough for a table: `jpeg`, `smil`.
-    pub fn short_type(&self) -> String {
+    pub(crate) fn short_type(&self) -> String {
         if self.is_smil() {
             return "smil".to_owned();
         }

@@ -19,9 +19,9 @@ use crate::inspect::message::Message;
 use crate::inspect::mime::Part;
 
 /// Bytes of a file's name, less the number that it may get.
-pub const MAX_NAME: usize = 120;
+pub(crate) const MAX_NAME: usize = 120;
 /// Files of one name in a directory.
-pub const MAX_TRIES: usize = 10_000;
+pub(crate) const MAX_TRIES: usize = 10_000;
 
 /// A part that was written.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ pub fn extract(
 ///
 /// When the file cannot be written, or belongs to somebody else and has more
 /// permissions than that.
-pub fn create_page(path: &Path, mode: u32) -> io::Result<File> {
+pub(crate) fn create_page(path: &Path, mode: u32) -> io::Result<File> {
     let mode = file_mode(mode);
     let mut options = OpenOptions::new();
     let file = options
@@ -192,7 +192,7 @@ impl<'d> Names<'d> {
 
 /// A name for the part's file: never empty, never a path, never hidden, with an
 /// ending that fits the type if it came without one.
-pub fn safe_name(part: &Part<'_>) -> String {
+pub(crate) fn safe_name(part: &Part<'_>) -> String {
     let wish = part
         .name
         .as_deref()

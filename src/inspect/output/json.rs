@@ -22,7 +22,7 @@ use crate::mm4::Address;
 
 /// Bytes of a text part that are given as its text; the size and the digest are
 /// those of all of it.
-pub const MAX_TEXT: usize = 1024 * 1024;
+pub(crate) const MAX_TEXT: usize = 1024 * 1024;
 
 /// Writes the object of a message, and a line end.
 ///
@@ -39,7 +39,7 @@ pub fn write(message: &Message<'_>, out: &mut dyn Write) -> io::Result<()> {
 /// # Errors
 ///
 /// When nothing can be written.
-pub fn write_joined(
+pub(crate) fn write_joined(
     message: &Message<'_>,
     link: Option<Link<'_>>,
     out: &mut dyn Write,
@@ -58,7 +58,7 @@ pub fn write_joined(
 /// # Errors
 ///
 /// When nothing can be written.
-pub fn write_finding(
+pub(crate) fn write_finding(
     message: &Message<'_>,
     finding: &Finding,
     severity: Severity,

@@ -93,7 +93,7 @@ impl Color {
 impl Terminal {
     /// What standard output is: its width by `COLUMNS` or by the terminal; a
     /// pipe takes lines of any length.
-    pub fn of_stdout(color: Color) -> Terminal {
+    pub(crate) fn of_stdout(color: Color) -> Terminal {
         let stdout = io::stdout();
         let is_terminal = stdout.is_terminal();
         let asked = std::env::var("COLUMNS").ok();
@@ -113,12 +113,12 @@ impl Terminal {
     }
 
     /// Whether a person looks at it: a table is aligned and cut then.
-    pub fn is_limited(&self) -> bool {
+    pub(crate) fn is_limited(&self) -> bool {
         self.is_terminal || self.columns != UNLIMITED
     }
 
     /// Texts with two blanks between them, cut to the columns.
-    pub fn joined(&self, segments: &[(String, Option<Tone>)]) -> String {
+    pub(crate) fn joined(&self, segments: &[(String, Option<Tone>)]) -> String {
         let mut line = String::new();
         let mut left = self.columns;
         for (at, (text, tone)) in segments.iter().enumerate() {
@@ -148,7 +148,8 @@ impl Terminal {
     }
 
     /// A pipe of that many columns.
-    pub fn of_columns(columns: usize) -> Terminal {
+    #[cfg(test)]
+    pub(crate) fn of_columns(columns: usize) -> Terminal {
         Terminal {
             columns,
             ..Self::plain()
@@ -164,7 +165,7 @@ impl Terminal {
     }
 
     /// The text, in colour where the terminal has it.
-    pub fn paint(&self, tone: Tone, text: &str) -> String {
+    pub(crate) fn paint(&self, tone: Tone, text: &str) -> String {
         if !self.colour || text.is_empty() {
             return text.to_owned();
         }
@@ -200,7 +201,7 @@ pub fn block(text: &str) -> String {
 /// # Errors
 ///
 /// When they cannot be written.
-pub fn write_harmless(out: &mut dyn Write, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_harmless(out: &mut dyn Write, bytes: &[u8]) -> io::Result<()> {
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         let text = String::from_utf8_lossy(line).replace("\r\n", "\n");
         out.write_all(block(&text).as_bytes())?;
@@ -221,7 +222,7 @@ fn harmless(letter: char) -> char {
 
 /// Whether a letter is a control beyond ASCII, or turns the direction of text,
 /// or ends a line without being a line end.
-pub fn is_unsafe(letter: char) -> bool {
+pub(crate) fn is_unsafe(letter: char) -> bool {
     matches!(letter,
         '\u{80}'..='\u{9f}'
         | '\u{61c}'
@@ -268,7 +269,7 @@ pub fn cut(text: &str, columns: usize) -> String {
 }
 
 /// The text cut to that many columns at its beginning.
-pub fn cut_begin(text: &str, columns: usize) -> String {
+pub(crate) fn cut_begin(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
     }
@@ -285,7 +286,7 @@ pub fn cut_begin(text: &str, columns: usize) -> String {
 }
 
 /// The text padded with blanks to that many columns.
-pub fn pad(text: &str, columns: usize) -> String {
+pub(crate) fn pad(text: &str, columns: usize) -> String {
     let blanks = columns.saturating_sub(width(text));
     format!("{text}{:blanks$}", "")
 }

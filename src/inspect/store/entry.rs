@@ -41,13 +41,13 @@ impl Entry {
 
     /// The process and the count in an id of mm4d, `P-N`: shorter than the prefix
     /// that identifies one message of a burst.
-    pub fn short_id(&self) -> Option<&str> {
+    pub(crate) fn short_id(&self) -> Option<&str> {
         short_id(&self.id)
     }
 }
 
 /// `P-N` in `YYYYMMDDTHHMMSS.uuuuuuZ-P-N@NAME`.
-pub fn short_id(id: &str) -> Option<&str> {
+pub(crate) fn short_id(id: &str) -> Option<&str> {
     let (time, rest) = id.split_once("Z-")?;
     let (short, _) = rest.split_once('@')?;
     let (process, count) = short.split_once('-')?;
@@ -72,7 +72,7 @@ fn modified(path: &Path) -> Option<Timestamp> {
 }
 
 /// A file's name without Maildir's flags and without `.eml`.
-pub fn id_of(name: &str) -> &str {
+pub(crate) fn id_of(name: &str) -> &str {
     let name = name.rsplit_once(":2,").map_or(name, |(name, _)| name);
     name.strip_suffix(".eml").unwrap_or(name)
 }

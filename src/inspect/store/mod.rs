@@ -21,13 +21,14 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
-pub use self::entry::{Entry, id_of, short_id};
+pub use self::entry::Entry;
+pub(crate) use self::entry::{id_of, short_id};
 pub use self::find::FindError;
 use super::mime::header;
 
 /// Bytes of one message that are read: six times mm4d's default maximum. The
 /// rest of a larger one is not looked at, and what is shown says so.
-pub const MAX_MESSAGE: u64 = 64 * 1024 * 1024;
+pub(crate) const MAX_MESSAGE: u64 = 64 * 1024 * 1024;
 /// Bytes read first when only a header block is wanted; real ones have 2 kB.
 const FIRST_READ: u64 = 4 * 1024;
 
@@ -87,7 +88,7 @@ impl Store {
     /// # Errors
     ///
     /// When it cannot be read.
-    pub fn of_input(mut input: impl Read) -> io::Result<Store> {
+    pub(crate) fn of_input(mut input: impl Read) -> io::Result<Store> {
         let mut bytes = Vec::new();
         let read = input.by_ref().take(MAX_MESSAGE).read_to_end(&mut bytes)?;
         let rest = io::copy(&mut input, &mut io::sink())?;
@@ -98,7 +99,7 @@ impl Store {
     }
 
     /// The directories that messages appear in, new/ first; none for a file.
-    pub fn directories(&self) -> Vec<PathBuf> {
+    pub(crate) fn directories(&self) -> Vec<PathBuf> {
         match self.kind {
             Kind::Maildir => ["new", "cur"]
                 .into_iter()
@@ -137,7 +138,7 @@ impl Store {
     }
 
     /// Whether a file of that name in one of the directories is a message.
-    pub fn is_message(&self, name: &std::ffi::OsStr) -> bool {
+    pub(crate) fn is_message(&self, name: &std::ffi::OsStr) -> bool {
         let name = name.as_encoded_bytes();
         !name.starts_with(b".") && (self.kind == Kind::Maildir || name.ends_with(b".eml"))
     }
@@ -169,7 +170,7 @@ impl Store {
     /// # Errors
     ///
     /// As [`Store::read`].
-    pub fn read_header(&self, entry: &Entry) -> io::Result<RawMessage> {
+    pub(crate) fn read_header(&self, entry: &Entry) -> io::Result<RawMessage> {
         if let Kind::Input(..) = self.kind {
             return self.read(entry);
         }
@@ -212,7 +213,7 @@ impl Store {
     /// # Errors
     ///
     /// As [`Store::read`].
-    pub fn open_file(&self, entry: &Entry) -> io::Result<(PathBuf, File)> {
+    pub(crate) fn open_file(&self, entry: &Entry) -> io::Result<(PathBuf, File)> {
         self.open_with(entry, open_regular)
     }
 

@@ -115,7 +115,7 @@ impl Accounts {
 
     /// The account without a hash whose network `address` is in; the longest
     /// prefix counts.
-    pub fn of_network(&self, address: IpAddr) -> Option<&SystemId> {
+    pub(crate) fn of_network(&self, address: IpAddr) -> Option<&SystemId> {
         if self.by_network.is_empty() {
             return None;
         }
@@ -128,19 +128,19 @@ impl Accounts {
     }
 
     /// Whether `address` is in a network of any account.
-    pub fn is_known(&self, address: IpAddr) -> bool {
+    pub(crate) fn is_known(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.of_network(address).is_some()
             || self.by_id.values().any(|account| account.is_from(address))
     }
 
     /// How many connections the account may have at a time; `None` is no limit.
-    pub fn max_connections(&self, id: &SystemId) -> Option<u32> {
+    pub(crate) fn max_connections(&self, id: &SystemId) -> Option<u32> {
         self.by_id.get(id)?.max
     }
 
     /// Checks `credentials` from `address` as far as that costs no hash.
-    pub fn recognise(&self, credentials: &Credentials, address: IpAddr) -> Recognition {
+    pub(crate) fn recognise(&self, credentials: &Credentials, address: IpAddr) -> Recognition {
         let Credentials {
             authzid,
             authcid,

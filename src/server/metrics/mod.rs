@@ -108,7 +108,7 @@ impl Metrics {
 
     /// Shows the limits: connections that may be open at a time, and bytes that
     /// stay free in the spool.
-    pub fn set_limits(&self, max_connections: u32, min_free: u64) {
+    pub(crate) fn set_limits(&self, max_connections: u32, min_free: u64) {
         self.max_connections.set(max_connections.into());
         self.observed.min_free.store(min_free, Ordering::Relaxed);
     }
@@ -136,7 +136,7 @@ impl Metrics {
     }
 
     /// Counts a reply.
-    pub fn replied(&self, reply: &Reply) {
+    pub(crate) fn replied(&self, reply: &Reply) {
         let code = reply.code();
         if let Ok(index) = self.replies.binary_search_by_key(&code, |(code, _)| *code) {
             if let Some((_, count)) = self.replies.get(index) {
@@ -155,14 +155,14 @@ impl Metrics {
 
     /// Shows the accounts in force, those without a message too. Accounts that
     /// are no longer among them keep their counts until the process ends.
-    pub fn set_accounts<'a>(&self, ids: impl Iterator<Item = &'a SystemId>) {
+    pub(crate) fn set_accounts<'a>(&self, ids: impl Iterator<Item = &'a SystemId>) {
         for id in ids {
             self.account(id);
         }
     }
 
     /// Shows when the certificate in force expires.
-    pub fn set_certificate(&self, not_after: Option<SystemTime>) {
+    pub(crate) fn set_certificate(&self, not_after: Option<SystemTime>) {
         let seconds = not_after.map_or(NO_CERTIFICATE, unix_seconds);
         self.observed.not_after.store(seconds, Ordering::Relaxed);
     }
