@@ -99,6 +99,34 @@ fn nothing_is_sent_before_the_header_is_complete() {
     }
 }
 
+/// The greeting of a server that sends clients away: it comes after the header.
+fn expect_greeting(server: &Server, greeting: &str) {
+    let mut client = Client::plain(server.plain);
+    client.send(&V1[..V1.len() - 1]);
+    let mut socket = client.socket();
+    let timeout = std::time::Duration::from_millis(300);
+    socket.set_read_timeout(Some(timeout)).unwrap();
+    let error = socket.read(&mut [0; 1]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    socket.set_read_timeout(Some(support::DEADLINE)).unwrap();
+    client.send(&V1[V1.len() - 1..]);
+    client.expect_exactly(greeting);
+    client.expect_close();
+}
+
+#[test]
+fn a_proxy_is_sent_to_another_server_while_this_one_drains_or_has_no_space() {
+    let full = server(&["--min-free", "9000000000000000000"]);
+    expect_greeting(&full, "421 ERROR: spool unavailable");
+    let mut tls = Client::plain(full.tls);
+    tls.send(V1);
+    tls.expect_close();
+    let draining = server(&["--drain", "60"]);
+    draining.signal("TERM");
+    draining.wait_for_log("draining seconds=60 ");
+    expect_greeting(&draining, "421 ERROR: shutting down");
+}
+
 #[test]
 fn an_invalid_a_missing_or_a_late_header_ends_the_connection_without_a_reply() {
     let server = server(&["--login-timeout", "1"]);

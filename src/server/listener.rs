@@ -161,18 +161,19 @@ impl Listener {
         slots: &Arc<Slots>,
     ) -> io::Result<()> {
         let accepted = Instant::now();
-        if shared.stop.is_draining() {
-            self.refuse(socket, reply::SHUTTING_DOWN_421, shared, slots);
-            return Ok(());
-        }
-        if !shared.spool.was_available() {
-            self.refuse(socket, reply::SPOOL_UNAVAILABLE_421, shared, slots);
-            return Ok(());
-        }
         let proxied = self
             .proxy_from
             .iter()
             .any(|network| network.contains(&peer.ip()));
+        // Behind a proxy nothing is sent before its header: `Connection::identify`.
+        if !proxied && shared.stop.is_draining() {
+            self.refuse(socket, reply::SHUTTING_DOWN_421, shared, slots);
+            return Ok(());
+        }
+        if !proxied && !shared.spool.was_available() {
+            self.refuse(socket, reply::SPOOL_UNAVAILABLE_421, shared, slots);
+            return Ok(());
+        }
         let slot = if proxied {
             // The header says whose connection it is.
             slots.take_for_proxy()
@@ -198,7 +199,7 @@ impl Listener {
             .stack_size(STACK)
             .spawn(move || {
                 // This look at the disk may take long; accept does not wait for it.
-                if shared.spool.is_available() {
+                if proxied || shared.spool.is_available() {
                     let client = Client {
                         socket,
                         peer,

@@ -83,6 +83,11 @@ impl Space {
 }
 
 impl Spool {
+    /// Whether there is less free than the reserve and a message of the maximum size.
+    pub fn is_short_of_space(&self) -> bool {
+        !self.space.has_room(self.space.reserve.max_message_size)
+    }
+
     /// Reserves space for a message of up to `bytes`, held until it is dropped.
     /// `None` when the file system has less free than all reservations together
     /// and the reserve.

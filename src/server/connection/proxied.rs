@@ -6,7 +6,7 @@ use super::{Connection, Why};
 use crate::log;
 use crate::server::proxy::{Header, HeaderReader};
 use crate::server::stream::{Clock, Received};
-use crate::smtp::reply;
+use crate::smtp::reply::{self, Reply};
 
 impl<'s> Connection<'s> {
     /// Reads the header of a proxy and counts the connection for the client that
@@ -33,7 +33,28 @@ impl<'s> Connection<'s> {
             }
             return ControlFlow::Break(refusal.limit.into());
         }
-        ControlFlow::Continue(())
+        match self.refusal() {
+            Some(_) if self.stream.is_tls() => ControlFlow::Break("not available".into()),
+            Some(reply) => {
+                let flow = self.hang_up(&reply);
+                let _ = self.flush();
+                flow
+            }
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    /// The greeting of a server that a balancer should not use now. A client that is
+    /// greeted so is sent to another server, so lack of space counts too, which a
+    /// client without a balancer is answered with 452.
+    fn refusal(&self) -> Option<Reply> {
+        if self.shared.stop.is_draining() {
+            Some(reply::SHUTTING_DOWN_421)
+        } else if !self.shared.spool.is_available() || self.shared.spool.is_short_of_space() {
+            Some(reply::SPOOL_UNAVAILABLE_421)
+        } else {
+            None
+        }
     }
 
     pub(super) fn read_header(&mut self) -> Result<Header, Why> {
