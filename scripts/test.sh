@@ -35,13 +35,13 @@ main() {
         build
         run_check scripts/demo.sh
         if [[ -n $all ]]; then
-            for check in scripts/check-*.sh; do run_check "$check"; done
+            for check in scripts/check-*.sh scripts/cluster.sh; do run_check "$check"; done
         fi
     fi
     if [[ -n $all ]]; then
         step env PROPTEST_CASES=15000 cargo test --locked --test properties || true
     else
-        say "left out: 100,000 random dialogues," scripts/check-*.sh
+        say "left out: 100,000 random dialogues," scripts/check-*.sh scripts/cluster.sh
         say "          scripts/test.sh --all runs them, too (installs packages; up to hours)"
     fi
     tally
