@@ -5,6 +5,7 @@ import sys
 import time
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
@@ -55,7 +56,10 @@ def wait_for(what, condition):
     """The condition's value once it is true; False after the deadline."""
     end = time.monotonic() + DEADLINE
     while time.monotonic() < end:
-        value = condition()
+        try:
+            value = condition()
+        except StaleElementReferenceException:  # the page was drawn anew meanwhile
+            continue
         if value:
             return value
         time.sleep(0.05)

@@ -61,7 +61,7 @@ def use():
         shown = len(visible(driver, '.m'))
         if count:
             checks.that(f'the filter {chip.text!r} shows as many', shown == int(count[0].text), shown)
-        days = visible(driver, '.day h2')
+        days = visible(driver, '.day > h2')
         checks.that(f'the filter {chip.text!r} leaves no empty day', len(days) <= shown, len(days))
         driver.execute_script('document.querySelector("#k").click(); document.querySelector("#a")?.click()')
     one = row(driver, 'Greetings from the lake')

@@ -38,8 +38,8 @@ fn heading(message: &Message<'_>) -> Markup {
     html! {
         header.head {
             @match subject {
-                Some(subject) => { h3 dir="auto" { (harmless(&subject)) } }
-                None => { h3.none { (untitled(message)) } }
+                Some(subject) => { h2 dir="auto" { (harmless(&subject)) } }
+                None => { h2.none { (untitled(message)) } }
             }
             p.route {
                 b { (harmless(&from)) } " " i aria-label="to" role="img" { "→" } " "

@@ -48,7 +48,7 @@ fn summary(message: &Message<'_>, mm4: usize) -> String {
 fn fields(meanings: &Meanings, title: &str, fields: &[&Field<'_>]) -> Markup {
     html! {
         @if !fields.is_empty() {
-            h4 { (title) }
+            h3 { (title) }
             dl.fields {
                 @for field in fields.iter().take(MAX_FIELDS) {
                     div {
@@ -70,7 +70,7 @@ fn fields(meanings: &Meanings, title: &str, fields: &[&Field<'_>]) -> Markup {
 fn parts(message: &Message<'_>, context: &Context<'_>) -> Markup {
     html! {
         @if message.leaves().next().is_some() {
-            h4 { "Parts" }
+            h3 { "Parts" }
             ol.parts { @for part in message.leaves() { (row(part, context)) } }
         }
     }

@@ -1,0 +1,159 @@
+"""Uses the page of `mm4spool serve` in Chromium as a person does.
+
+    serve.py ADDRESS DIR SPOOL    pictures of what was seen are left in DIR"""
+import subprocess
+import sys
+from pathlib import Path
+
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from driver import Checks, accessibility, browser, painted, requests, visible, wait_for
+
+address, place, spool = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+mails = Path(__file__).with_name('mails.py')
+checks = Checks()
+
+
+def rows(driver):
+    return driver.find_elements(By.CSS_SELECTOR, '.row')
+
+
+def row(driver, text):
+    """The row that has the text; looked for again when the list was drawn anew."""
+    for _ in range(20):
+        try:
+            return next((one for one in rows(driver) if text in one.text), None)
+        except StaleElementReferenceException:
+            pass
+    return None
+
+
+def heading(driver):
+    found = driver.find_elements(By.CSS_SELECTOR, '#pane h2')
+    return found[0].text if found else ''
+
+
+def looks():
+    for name, width, height, dark in [('live-wide', 1400, 900, False), ('live-wide-dark', 1400, 900, True),
+                                      ('live-phone', 390, 844, False), ('live-phone-dark', 390, 844, True)]:
+        driver = browser(width, height, dark)
+        driver.get(address)
+        accessibility(checks, driver, f'the list, {name}')
+        driver.save_screenshot(str(place / f'{name}-list.png'))
+        row(driver, 'Greetings from the lake').click()
+        wait_for('the message', lambda: 'Greetings' in heading(driver))
+        painted(driver)
+        accessibility(checks, driver, f'a message, {name}')
+        overflow = driver.execute_script('return document.documentElement.scrollWidth - innerWidth')
+        checks.that(f'{name}: nothing is wider than the screen', overflow <= 0, overflow)
+        loaded = wait_for('the pictures', lambda: driver.execute_script(
+            'return [...document.querySelectorAll("#pane img")].every(one => one.naturalWidth)'))
+        checks.that(f'{name}: the pictures are shown', loaded)
+        if width < 900:
+            checks.that(f'{name}: the list makes way', not visible(driver, '#list'))
+            driver.find_element(By.CSS_SELECTOR, '.back').click()
+            checks.that(f'{name}: and is had back', bool(wait_for('the list', lambda: visible(driver, '#list .row'))))
+        driver.save_screenshot(str(place / f'{name}-message.png'))
+        driver.quit()
+
+
+def keys():
+    driver = browser(1400, 900)
+    driver.get(address)
+    body = driver.find_element(By.TAG_NAME, 'body')
+    body.send_keys('j')
+    body = driver.switch_to.active_element
+    body.send_keys('j')
+    at = driver.execute_script('return [...document.querySelectorAll(".row")].indexOf(document.activeElement)')
+    checks.that('j goes down the list', at == 1, at)
+    driver.switch_to.active_element.send_keys('k')
+    at = driver.execute_script('return [...document.querySelectorAll(".row")].indexOf(document.activeElement)')
+    checks.that('k goes up', at == 0, at)
+    driver.switch_to.active_element.send_keys(Keys.ENTER)
+    checks.that('Enter opens', bool(wait_for('a message', lambda: heading(driver))))
+    checks.that('the message is in the address', 'id=' in driver.current_url, driver.current_url)
+    shown, there = heading(driver), driver.current_url
+    driver.get(there)
+    checks.that('the address alone opens it again', heading(driver) == shown, heading(driver))
+    driver.find_element(By.TAG_NAME, 'body').send_keys('?')
+    checks.that('? shows the keys', bool(visible(driver, 'dialog[open]')))
+    accessibility(checks, driver, 'the keys')
+    driver.switch_to.active_element.send_keys(Keys.ESCAPE)
+    checks.that('Escape closes them', not visible(driver, 'dialog[open]'))
+    driver.find_element(By.TAG_NAME, 'body').send_keys('/')
+    field = driver.switch_to.active_element
+    checks.that('/ goes to the search', field.get_attribute('id') == 'search')
+    field.send_keys('lake', Keys.ENTER)
+    found = wait_for('the search', lambda: len(rows(driver)) in (1, 2) and row(driver, 'lake'))
+    checks.that('the search finds', bool(found), len(rows(driver)))
+    checks.that('the search is in the address', 'grep=lake' in driver.current_url, driver.current_url)
+    driver.back()
+    checks.that('back shows all', bool(wait_for('all', lambda: len(rows(driver)) > 5)))
+    driver.find_element(By.LINK_TEXT, 'Reports').click()
+    wait_for('reports', lambda: all('eport' in one.text for one in rows(driver)))
+    checks.that('a filter selects', bool(rows(driver)) and 'kind=reports' in driver.current_url, driver.current_url)
+    driver.get(address + '?subject=nothing-has-this')
+    accessibility(checks, driver, 'a search without a match')
+    driver.quit()
+
+
+def arrival():
+    driver = browser(1400, 900)
+    driver.get(address)
+    before = len(rows(driver))
+    row(driver, 'Greetings from the lake').click()
+    wait_for('the message', lambda: 'Greetings' in heading(driver))
+    subprocess.run([sys.executable, mails, 'joined', spool], check=True)
+    arrived = wait_for('the arrival', lambda: row(driver, 'Dinner on Friday?'))
+    checks.that('a new message appears by itself', bool(arrived))
+    wait_for('all three', lambda: len(rows(driver)) == before + 3)
+    checks.that('the open message stays open', 'Greetings' in heading(driver))
+    row(driver, 'Dinner on Friday?').click()
+    wait_for('the message', lambda: 'Dinner' in heading(driver))
+    checks.that('a contact is a card', bool(visible(driver, '#pane .card')))
+    link = driver.find_element(By.PARTIAL_LINK_TEXT, 'Answered: Ok')
+    link.click()
+    checks.that('a link opens the answer', bool(wait_for('the answer', lambda: heading(driver) == 'Answer')))
+    driver.quit()
+
+
+def by_mail(send):
+    """A mail that swaks brings through mm4d."""
+    driver = browser(1400, 900)
+    driver.get(address)
+    sent = subprocess.run(send, shell=True, capture_output=True, text=True)
+    checks.that('swaks delivers', sent.returncode == 0, sent.stdout[-300:] + sent.stderr[-300:])
+    checks.that('a mail by swaks appears', bool(wait_for('the mail', lambda: row(driver, 'Sent by swaks'))))
+    driver.quit()
+
+
+def hostile():
+    subprocess.run([sys.executable, mails, 'hostile', spool], check=True)
+    driver = browser(1400, 900)
+    driver.get(address)
+    wait_for('hostile mails', lambda: row(driver, 'onerror'))
+    driver.get_log('performance')
+    for at in range(8):
+        hostile_rows = [one for one in rows(driver) if 'onerror' in one.text]
+        hostile_rows[at].click()
+        painted(driver)
+    asked = [one for one in requests(driver) if not one.startswith(address)]
+    checks.that('hostile mails ask for nothing elsewhere', not asked, asked)
+    ran = driver.execute_script('return window.hostile || document.title.includes("hostile ran")')
+    checks.that('hostile mails run nothing', not ran, ran)
+    tags = driver.execute_script('return document.querySelectorAll("svg, iframe, object, embed, [onload], [onerror], [style]").length')
+    checks.that('hostile mails make no element', tags == 0, tags)
+    refused = [line['message'] for line in driver.get_log('browser') if 'thumbnail' not in line['message']]
+    checks.that('nothing is refused by the policy', not refused, refused[:3])
+    driver.quit()
+
+
+looks()
+keys()
+arrival()
+if len(sys.argv) > 4:
+    by_mail(sys.argv[4])
+hostile()
+checks.end()
