@@ -81,6 +81,11 @@ pub(super) fn card(part: &Part<'_>, bytes: &[u8]) -> Option<Markup> {
     })
 }
 
+/// Whether a part is shown as a card.
+pub(super) fn is_card(part: &Part<'_>) -> bool {
+    is_contact(part) || is_event(part)
+}
+
 fn is_contact(part: &Part<'_>) -> bool {
     matches!(
         part.media_type.as_str(),

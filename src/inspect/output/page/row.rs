@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use maud::{Markup, html};
 
+use super::cards::is_card;
 use super::harmless;
 use crate::inspect::message::Message;
 use crate::inspect::output::view::{self, Route, shown_text};
@@ -178,7 +179,7 @@ fn cut(text: &str) -> String {
 fn preview(message: &Message<'_>) -> String {
     let Some(part) = message
         .leaves()
-        .find(|part| part.is_text() && !part.body.is_empty())
+        .find(|part| part.is_text() && !part.body.is_empty() && !is_card(part))
     else {
         return String::new();
     };
