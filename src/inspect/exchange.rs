@@ -20,7 +20,7 @@ use crate::mm4::{Address, MessageType};
 
 /// Messages of one transaction, or of one Message-ID, that are joined: the first of the
 /// requests and of the responses.
-pub(crate) const MAX_SAME: usize = 500;
+pub const MAX_SAME: usize = 500;
 
 /// The messages of a spool, and how they belong together.
 #[derive(Debug, Default)]

@@ -12,9 +12,9 @@ use super::mime::Part;
 use super::mime::params::percent_decoded;
 
 /// Characters of a presentation that are read; real ones have a few hundred.
-pub(crate) const MAX_CHARACTERS: usize = 256 * 1024;
+pub const MAX_CHARACTERS: usize = 256 * 1024;
 /// Media elements that are kept.
-pub(crate) const MAX_ITEMS: usize = 1000;
+pub const MAX_ITEMS: usize = 1000;
 
 /// What is shown, in its order.
 #[derive(Debug, Default, PartialEq, Eq)]

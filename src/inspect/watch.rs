@@ -27,7 +27,7 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use super::store::{Entry, Identity, Store};
 
 /// Ids remembered before those of deleted messages are forgotten.
-pub(crate) const FORGET_AT: usize = 100_000;
+pub const FORGET_AT: usize = 100_000;
 /// Bytes of events read at once.
 const BUFFER: usize = 64 * 1024;
 /// How long a linked file must not have grown to be taken as whole.
@@ -35,9 +35,9 @@ const SETTLED: Duration = Duration::from_millis(250);
 /// How often the spool's directories are looked at.
 pub const TICK: Duration = Duration::from_millis(500);
 /// How long a file that was found in a new spool must not have grown.
-pub(crate) const LISTED_LIMIT: Duration = Duration::from_secs(3);
+pub const LISTED_LIMIT: Duration = Duration::from_secs(3);
 /// How long a file must not have grown whose creation was seen and whose end was not.
-pub(crate) const CREATED_LIMIT: Duration = Duration::from_secs(60);
+pub const CREATED_LIMIT: Duration = Duration::from_secs(60);
 
 /// Watches a spool from now on.
 #[derive(Debug)]

@@ -67,7 +67,7 @@ impl Address {
     }
 
     /// Addresses read from one field; an MM4 message has 20 at most.
-    pub(crate) const MAX_LIST: usize = 1000;
+    pub const MAX_LIST: usize = 1000;
 
     /// The part that a person recognises: the number, or the e-mail address.
     pub fn short(&self) -> String {

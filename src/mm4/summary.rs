@@ -13,7 +13,7 @@ pub struct Summary {
 }
 
 /// Bytes of a field's value that [`summary`] keeps; real ids have at most 80.
-pub(crate) const MAX_SUMMARY_VALUE: usize = 1024;
+pub const MAX_SUMMARY_VALUE: usize = 1024;
 
 /// Reads the header block at the start of `mail`, which may be cut anywhere
 /// and need not end in an empty line. `None` when it cannot be read as one.

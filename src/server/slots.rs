@@ -92,7 +92,7 @@ impl Slots {
 
     /// From now on [`Event::Idle`] is sent when the last connection is closed; true
     /// if there is none already.
-    pub(crate) fn announce_idle(&self) -> bool {
+    pub fn announce_idle(&self) -> bool {
         self.announce_idle.store(true, Ordering::SeqCst);
         self.taken() == 0
     }

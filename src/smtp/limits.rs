@@ -22,7 +22,7 @@ pub const MAX_ERRORS: u32 = 20;
 pub const MAX_AUTH_FAILURES: u32 = 3;
 
 /// Bytes of a system id: RFC 4616 2 asks for at least 255.
-pub(crate) const MAX_SYSTEM_ID: usize = 255;
+pub const MAX_SYSTEM_ID: usize = 255;
 
 /// Bytes of a password. RFC 4616 2 asks for at least 255; crypt(3) takes 512,
 /// and the cost of SHA-crypt grows with the length.

@@ -12,7 +12,7 @@ use crate::inspect::output::terminal::{self, Terminal, Tone};
 use crate::inspect::store::short_id;
 
 /// Ids named for each kind of finding of an account.
-pub(crate) const MAX_IDS: usize = 3;
+pub const MAX_IDS: usize = 3;
 
 /// Columns of an account's name that are shown, however narrow the terminal is.
 const SHORTEST_NAME: usize = 8;

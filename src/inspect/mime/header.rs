@@ -14,13 +14,13 @@ use std::borrow::Cow;
 use super::words;
 
 /// Bytes of a header block that are read.
-pub(crate) const MAX_BYTES: usize = 1024 * 1024;
+pub const MAX_BYTES: usize = 1024 * 1024;
 /// Fields of a mail's header block that are kept.
-pub(crate) const MAX_FIELDS: usize = 20_000;
+pub const MAX_FIELDS: usize = 20_000;
 /// Fields of a part's header block that are kept; a mail may have 1,000 parts.
-pub(crate) const MAX_PART_FIELDS: usize = 1000;
+pub const MAX_PART_FIELDS: usize = 1000;
 /// Bytes of one field that are decoded; gateways fold fields of 1.6 kB.
-pub(crate) const MAX_VALUE: usize = 64 * 1024;
+pub const MAX_VALUE: usize = 64 * 1024;
 
 /// One header block.
 #[derive(Debug, Default)]

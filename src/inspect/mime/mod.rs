@@ -29,9 +29,9 @@ use self::transfer::{Decoded, Encoding};
 use super::finding::{Code, Finding};
 
 /// Levels of multiparts that are divided; real messages have two.
-pub(crate) const MAX_DEPTH: usize = 20;
+pub const MAX_DEPTH: usize = 20;
 /// Parts of one mail, containers included; real messages have fewer than 30.
-pub(crate) const MAX_PARTS: usize = 1000;
+pub const MAX_PARTS: usize = 1000;
 
 /// One node of the tree, in the order in which a reader meets them.
 #[derive(Debug)]

@@ -19,9 +19,9 @@ use crate::inspect::message::Message;
 use crate::inspect::mime::Part;
 
 /// Bytes of a file's name, less the number that it may get.
-pub(crate) const MAX_NAME: usize = 120;
+pub const MAX_NAME: usize = 120;
 /// Files of one name in a directory.
-pub(crate) const MAX_TRIES: usize = 10_000;
+pub const MAX_TRIES: usize = 10_000;
 
 /// A part that was written.
 #[derive(Debug)]

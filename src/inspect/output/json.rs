@@ -22,7 +22,7 @@ use crate::mm4::Address;
 
 /// Bytes of a text part that are given as its text; the size and the digest are
 /// those of all of it.
-pub(crate) const MAX_TEXT: usize = 1024 * 1024;
+pub const MAX_TEXT: usize = 1024 * 1024;
 
 /// Writes the object of a message, and a line end.
 ///

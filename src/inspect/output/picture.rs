@@ -16,11 +16,11 @@ use base64::engine::general_purpose::STANDARD;
 use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 
 /// Pixels of a side of a picture that is decoded; phones make 4,000.
-pub(crate) const MAX_SIDE: u32 = 16_384;
+pub const MAX_SIDE: u32 = 16_384;
 /// Bytes that decoding a picture may take.
-pub(crate) const MAX_MEMORY: u64 = 256 * 1024 * 1024;
+pub const MAX_MEMORY: u64 = 256 * 1024 * 1024;
 /// Pictures of one message that are shown.
-pub(crate) const MAX_PICTURES: usize = 20;
+pub const MAX_PICTURES: usize = 20;
 /// Pixels of a picture on the terminal.
 const SHOWN: (u32, u32) = (480, 320);
 /// Bytes of base64 that kitty takes at once.

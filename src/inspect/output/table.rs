@@ -14,7 +14,7 @@ use crate::inspect::store::{Entry, short_id};
 use crate::mm4::status::Outcome;
 
 /// Columns from which on a message has one line.
-pub(crate) const ONE_LINE: usize = 80;
+pub const ONE_LINE: usize = 80;
 
 /// Writes a table of `rows`. `entries` are all messages of the spool: ids are cut
 /// to what is unique among them.

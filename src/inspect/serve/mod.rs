@@ -31,7 +31,7 @@ use super::store::{Entry, Store};
 /// Connections that are served at a time.
 pub const MAX_CONNECTIONS: usize = 64;
 /// Connections among them that are event streams.
-pub(crate) const MAX_STREAMS: usize = 24;
+pub const MAX_STREAMS: usize = 24;
 /// How often a stream without events shows that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long a client may take to receive one event.

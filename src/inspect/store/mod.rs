@@ -28,7 +28,7 @@ use super::mime::header;
 
 /// Bytes of one message that are read: six times mm4d's default maximum. The
 /// rest of a larger one is not looked at, and what is shown says so.
-pub(crate) const MAX_MESSAGE: u64 = 64 * 1024 * 1024;
+pub const MAX_MESSAGE: u64 = 64 * 1024 * 1024;
 /// Bytes read first when only a header block is wanted; real ones have 2 kB.
 const FIRST_READ: u64 = 4 * 1024;
 

@@ -140,7 +140,7 @@ impl Accounts {
     }
 
     /// Checks `credentials` from `address` as far as that costs no hash.
-    pub(crate) fn recognise(&self, credentials: &Credentials, address: IpAddr) -> Recognition {
+    pub fn recognise(&self, credentials: &Credentials, address: IpAddr) -> Recognition {
         let Credentials {
             authzid,
             authcid,

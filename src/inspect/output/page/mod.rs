@@ -45,13 +45,13 @@ use crate::inspect::message::Message;
 use crate::inspect::store::{Entry, RawMessage, Store};
 
 /// Bytes of a part that are put into the page; a bigger one is named.
-pub(crate) const MAX_INLINE: usize = 16 * 1024 * 1024;
+pub const MAX_INLINE: usize = 16 * 1024 * 1024;
 /// Characters of a text that are shown.
-pub(crate) const MAX_TEXT: usize = 20_000;
+pub const MAX_TEXT: usize = 20_000;
 /// Characters of all texts of a message that are shown.
-pub(crate) const MAX_LETTERS: usize = 200_000;
+pub const MAX_LETTERS: usize = 200_000;
 /// Header fields that are shown.
-pub(crate) const MAX_FIELDS: usize = 200;
+pub const MAX_FIELDS: usize = 200;
 
 /// The style of both pages.
 pub(crate) const STYLE: &str = include_str!("style.css");
