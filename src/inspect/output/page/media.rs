@@ -14,7 +14,7 @@ use crate::inspect::output::view::{self, readable_text, shown_text};
 
 /// Bytes of a part that is shown and, for the link that saves it, put in a second time: a
 /// page of 1,000 photographs would be twice as big and take twice as long to open.
-const MAX_COPY: usize = 48 * 1024;
+const MAX_COPY: usize = 16 * 1024;
 /// Bytes below which nothing is a picture: a GIF of one pixel has 35.
 const SMALLEST_PICTURE: usize = 32;
 /// The type under which anything else is saved.
