@@ -23,7 +23,8 @@ PREFIX=mm4-$$
 declare -A ADDRESS=([client]=10.97.0.1 [balancer]=10.97.0.2 [db1]=10.97.0.11 [db2]=10.97.0.12
     [a]=10.97.0.21 [b]=10.97.0.22 [c]=10.97.0.23 [d]=10.97.0.24)
 DATABASE='host=10.97.0.11,10.97.0.12 dbname=mm4 user=postgres target_session_attrs=read-write'
-MESSAGES_SENT=1500
+# More than the load sends until everything was broken once.
+MAX_MESSAGES=20000
 
 main() {
     if ! can_run; then
@@ -274,9 +275,9 @@ PYTHON
 
 break_things() {
     local plain tls number pid
-    load plain 10.97.0.2:2525 "$MESSAGES_SENT" --pause 0.08 &
+    load plain 10.97.0.2:2525 "$MAX_MESSAGES" --pause 0.1 --until "$TEMP/broken" &
     plain=$!
-    load tls 10.97.0.2:2465 "$MESSAGES_SENT" --pause 0.08 --ca "$TEMP/certs/ca.pem" &
+    load tls 10.97.0.2:2465 "$MAX_MESSAGES" --pause 0.1 --until "$TEMP/broken" --ca "$TEMP/certs/ca.pem" &
     tls=$!
     sleep 1
     # The receiver a, and with it its machine.
@@ -312,6 +313,7 @@ break_things() {
     rm "$TEMP/volume-b/filler"
     wait_until "HAProxy to use b again" is_state b UP && pass "there is space, and b is used again"
 
+    : >"$TEMP/broken"
     if wait "$plain" && wait "$tls"; then
         pass "every message was acknowledged, at last by another try"
     else

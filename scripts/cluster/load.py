@@ -10,6 +10,7 @@ first try to the 250, and the last error. Exits with 1 if a message was not ackn
 
 import argparse
 import hashlib
+import os
 import re
 import smtplib
 import ssl
@@ -29,6 +30,7 @@ def arguments():
     parser.add_argument("--per-connection", type=int, default=5)
     parser.add_argument("--bytes", type=int, default=10_000)
     parser.add_argument("--pause", type=float, default=0, help="seconds after each message")
+    parser.add_argument("--until", metavar="FILE", help="begin no message once this file exists")
     parser.add_argument("--retry-for", type=float, default=60)
     parser.add_argument("--name", default="load", help="in the Transaction-IDs")
     parser.add_argument("--out", required=True)
@@ -39,6 +41,8 @@ def connect(options, password):
     host, port = options.server.rsplit(":", 1)
     if options.ca:
         context = ssl.create_default_context(cafile=options.ca)
+        # The certificates of these checks name localhost, whatever the address is.
+        context.check_hostname = False
         client = smtplib.SMTP_SSL(host, int(port), "client.example.net", timeout=30, context=context)
     else:
         client = smtplib.SMTP(host, int(port), "client.example.net", timeout=30)
@@ -80,6 +84,8 @@ class Load:
         self.out = open(options.out, "w", encoding="utf-8")
 
     def next_number(self):
+        if self.options.until and os.path.exists(self.options.until):
+            return None
         with self.lock:
             return next(self.numbers, None)
 

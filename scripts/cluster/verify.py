@@ -22,6 +22,7 @@ def main():
                 acknowledged[ident] = digest
                 tries += int(tried) > 1
                 waits.append(float(seconds))
+        assert waits, f"{name}: nothing was acknowledged"
         print(f"{name}: {len(waits)} acknowledged, {tries} after another try, longest wait {max(waits):.1f} s")
     stored = {}
     with connection.cursor(name="all") as cursor:
