@@ -174,27 +174,28 @@ report() {
         END { printf "        %s: %d messages, %d sent again, longest %.2f s\n", name, NR, again, longest }' "$TEMP/$1.tsv"
 }
 
+# A rolling restart: each server in turn drains, ends and starts again, under one load.
 check_drain() {
-    local loader status=0
-    load drain "$BALANCER_PLAIN" 200 --pause 0.1 &
+    local loader name status failed=''
+    load drain "$BALANCER_PLAIN" 5000 --pause 0.1 --until "$TEMP/rolled" &
     loader=$!
-    sleep 1
-    kill -TERM "${PIDS[a]}"
-    wait_until "the balancer to see that a drains" state_of a DOWN || true
-    wait "${PIDS[a]}" || status=$?
-    PIDS[a]=''
-    if wait "$loader" && all_spooled drain && ((status == 0)); then
-        pass "SIGTERM drains a server under load: every message is acknowledged and there"
+    for name in a b c; do
+        sleep 1
+        status=0
+        kill -TERM "${PIDS[$name]}"
+        wait_until "the balancer to see that $name drains" state_of "$name" DOWN || failed=yes
+        wait "${PIDS[$name]}" || status=$?
+        ((status == 0)) || failed=yes
+        start_one "$name"
+        wait_until "$name to be up again" servers_up 3 || failed=yes
+    done
+    : >"$TEMP/rolled"
+    if wait "$loader" && all_spooled drain && [[ -z $failed ]]; then
+        pass "a rolling restart of three servers under load: every message is acknowledged and there"
     else
-        fail "draining: status of the server $status:" "$(tail -n 5 "$TEMP/drain.err")"
+        fail "the rolling restart:" "$(tail -n 5 "$TEMP/drain.err")"
     fi
     report drain
-    start_one a
-    if wait_until "a to be up again" servers_up 3; then
-        pass "the server is used again after its restart"
-    else
-        fail "the server is not used again after its restart"
-    fi
 }
 
 check_kill() {
