@@ -118,7 +118,7 @@ fn a_service_manager_that_is_not_there_is_a_warning() {
     let server = Builder::new()
         .env("NOTIFY_SOCKET", "/nowhere/notify")
         .start();
-    server.wait_for_log("cannot reach the service manager");
+    server.wait_for_log("cannot report to the service manager");
     Client::greeted(&server, false).command("QUIT", 221);
 }
 
