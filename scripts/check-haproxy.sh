@@ -25,9 +25,7 @@ main() {
     build
     make_temp
     trap end_all EXIT
-    "$ROOT/scripts/certs.sh" "$TEMP/certs" >"$TEMP/certs.log" 2>&1 || die "no certificate:" "$(<"$TEMP/certs.log")"
-    make_account "$TEMP/accounts" demo
-    (umask 077 && printf '%s\n' "$PASSWORD" >"$TEMP/password")
+    make_credentials
     local name
     for name in a b c; do start_one "$name"; done
     start_balancer
@@ -85,19 +83,6 @@ for one in sockets: print(one.getsockname()[1])')
     BALANCER_PID=$!
     wait_until "the balancer to see three servers" servers_up 3 || die "$(tail -n 20 "$TEMP/haproxy.log")"
     pass "HAProxy takes its configuration, and its SMTP check finds three servers"
-}
-
-# wait_until WHAT COMMAND...: false after the deadline.
-wait_until() {
-    local what=$1 end=$((SECONDS + DEADLINE))
-    shift
-    until "$@"; do
-        if ((SECONDS >= end)); then
-            warn "waited $DEADLINE seconds for $what"
-            return 1
-        fi
-        sleep 0.2
-    done
 }
 
 # statistics: a line for each server of the plain backend: name, state.

@@ -37,7 +37,7 @@ main() {
     trap end_all EXIT
     chmod 711 "$TEMP"
     make_network
-    make_accounts
+    make_credentials
     start_database db1
     start_standby db2 db1
     local name
@@ -126,19 +126,6 @@ kill_machine() {
     [[ -z $pids ]] || xargs kill -KILL <<<"$pids" 2>/dev/null || true
 }
 
-# wait_until WHAT COMMAND...: false after the deadline.
-wait_until() {
-    local what=$1 end=$((SECONDS + 2 * DEADLINE))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        if ((SECONDS >= end)); then
-            fail "waited $((2 * DEADLINE)) seconds for $what"
-            return 1
-        fi
-        sleep 0.2
-    done
-}
-
 # ---------------------------------------------------------------- database
 
 start_database() {
@@ -183,12 +170,6 @@ has_standby() {
 }
 
 # ---------------------------------------------------------------- receivers
-
-make_accounts() {
-    "$ROOT/scripts/certs.sh" "$TEMP/certs" >"$TEMP/certs.log" 2>&1 || die "no certificate:" "$(<"$TEMP/certs.log")"
-    make_account "$TEMP/accounts" demo
-    (umask 077 && printf '%s\n' "$PASSWORD" >"$TEMP/password")
-}
 
 # make_volume NAME: an ext4 of its own, which outlives the machine that uses it.
 make_volume() {

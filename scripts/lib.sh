@@ -251,7 +251,30 @@ make_account() {
     mv "$draft" "$file"
 }
 
+# make_credentials: what several servers of one check share: TEMP/certs, TEMP/accounts
+# with the system id "demo", and TEMP/password.
+make_credentials() {
+    "$ROOT/scripts/certs.sh" "$TEMP/certs" >"$TEMP/certs.log" 2>&1 ||
+        die "no certificate:" "$(<"$TEMP/certs.log")"
+    make_account "$TEMP/accounts" demo
+    (umask 077 && printf '%s\n' "$PASSWORD" >"$TEMP/password")
+}
+
 # ---------------------------------------------------------------- the server
+
+# wait_until WHAT COMMAND...: false, with a line, after twice the deadline: a check may
+# load the machine.
+wait_until() {
+    local what=$1 end=$((SECONDS + 2 * DEADLINE))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        if ((SECONDS >= end)); then
+            fail "waited $((2 * DEADLINE)) seconds for $what"
+            return 1
+        fi
+        sleep 0.2
+    done
+}
 
 # start_server DIR [OPTION...]: a server on free loopback ports that keeps all
 # it has in DIR: certs/, accounts, spool/ and its log in DIR/log. Sets

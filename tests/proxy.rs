@@ -78,6 +78,16 @@ fn the_trace_and_the_log_name_the_client_of_the_header() {
     server.wait_for_log("peer=2001:db8::7");
 }
 
+/// The server sends nothing for a moment.
+fn expect_silence(client: &Client) {
+    let mut socket = client.socket();
+    let timeout = std::time::Duration::from_millis(300);
+    socket.set_read_timeout(Some(timeout)).unwrap();
+    let error = socket.read(&mut [0; 1]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    socket.set_read_timeout(Some(support::DEADLINE)).unwrap();
+}
+
 #[test]
 fn nothing_is_sent_before_the_header_is_complete() {
     let server = server(&[]);
@@ -86,12 +96,7 @@ fn nothing_is_sent_before_the_header_is_complete() {
         for byte in &header[..header.len() - 1] {
             client.send(&[*byte]);
         }
-        let mut socket = client.socket();
-        let timeout = std::time::Duration::from_millis(300);
-        socket.set_read_timeout(Some(timeout)).unwrap();
-        let error = socket.read(&mut [0; 1]).unwrap_err();
-        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
-        socket.set_read_timeout(Some(support::DEADLINE)).unwrap();
+        expect_silence(&client);
         // What follows the header in one segment is read too.
         client.send(&[&header[header.len() - 1..], b"NOOP\r\n"].concat());
         client.expect(220);
@@ -103,12 +108,7 @@ fn nothing_is_sent_before_the_header_is_complete() {
 fn expect_greeting(server: &Server, greeting: &str) {
     let mut client = Client::plain(server.plain);
     client.send(&V1[..V1.len() - 1]);
-    let mut socket = client.socket();
-    let timeout = std::time::Duration::from_millis(300);
-    socket.set_read_timeout(Some(timeout)).unwrap();
-    let error = socket.read(&mut [0; 1]).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
-    socket.set_read_timeout(Some(support::DEADLINE)).unwrap();
+    expect_silence(&client);
     client.send(&V1[V1.len() - 1..]);
     client.expect_exactly(greeting);
     client.expect_close();

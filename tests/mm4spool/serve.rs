@@ -458,7 +458,7 @@ fn requests_and_connections_have_limits() {
         live.address
     );
     assert_eq!(live.raw(&with_body).status, 400);
-    // Clients that say nothing take all places; one more is told so; none is left when
+    // Clients that say nothing take all places; one more is answered so; none is left when
     // they leave.
     let silent: Vec<TcpStream> = (0..mm4d::inspect::serve::MAX_CONNECTIONS)
         .map(|_| live.connect())

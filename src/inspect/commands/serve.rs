@@ -26,7 +26,7 @@ const MANUAL: Manual = Manual {
     exit: "1 the address cannot be bound or the spool not be read; 2 usage error",
 };
 
-/// Where it listens unless it is told.
+/// Where it listens by default.
 const DEFAULT_LISTEN: &str = "127.0.0.1:2580";
 
 fn run(arguments: &[String], out: &mut dyn Write) -> Outcome {

@@ -2,7 +2,6 @@
 
 use std::io;
 
-use crate::contender::Postfix;
 use crate::load::Use;
 use crate::mail::Mail;
 use crate::openssl;
@@ -16,12 +15,7 @@ impl Bench {
         let mm4d = self.yard.mm4d("mm4d")?;
         let against = self.other("against")?;
         let durable = self.yard.stub("durable")?;
-        let postfix = self
-            .yard
-            .postfix
-            .as_deref()
-            .map(Postfix::start)
-            .transpose()?;
+        let postfix = self.postfix()?;
         let mail = Mail::new(10 * KIB);
         self.report.heading("logins: one mail per connection");
         let plain = self.yard.plain(&mm4d);

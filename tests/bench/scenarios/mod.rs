@@ -123,6 +123,11 @@ impl Bench {
         Ok(())
     }
 
+    /// Postfix, if it is here.
+    fn postfix(&self) -> io::Result<Option<Postfix>> {
+        self.yard.postfix.as_deref().map(Postfix::start).transpose()
+    }
+
     /// The other build, if one takes part.
     fn other(&self, name: &str) -> io::Result<Option<Server>> {
         self.plan

@@ -4,7 +4,6 @@ use std::fs::{self};
 use std::io;
 
 use crate::client::Target;
-use crate::contender::Postfix;
 use crate::ground::Ground;
 use crate::load::Use;
 use crate::mail::Mail;
@@ -19,12 +18,7 @@ impl Bench {
         let against = self.other("against")?;
         let null = self.yard.stub("null")?;
         let durable = self.yard.stub("durable")?;
-        let postfix = self
-            .yard
-            .postfix
-            .as_deref()
-            .map(Postfix::start)
-            .transpose()?;
+        let postfix = self.postfix()?;
         self.report.heading("throughput");
         for (bytes, connections) in self.cells() {
             let plain = self.yard.plain(&mm4d);

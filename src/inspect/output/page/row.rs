@@ -70,7 +70,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// The row of a message that has so many findings.
+    /// The row of a message that has this many findings.
     pub(crate) fn of(message: &Message<'_>, findings: usize) -> Row {
         let subject = message.header.value("Subject");
         let subject = subject.filter(|subject| !subject.trim().is_empty());
