@@ -127,6 +127,52 @@ fn a_proxy_is_sent_to_another_server_while_this_one_drains_or_has_no_space() {
     expect_greeting(&draining, "421 ERROR: shutting down");
 }
 
+/// A client that is refused after its header has sent a command already: it reads
+/// the 421 and then the end, not a reset, which may overtake the reply.
+fn expect_refusal(server: &Server, reply: &str) {
+    for _ in 0..5 {
+        let mut client = Client::plain(server.plain);
+        client.send(&[V1, b"EHLO client.example\r\n"].concat());
+        client.expect_exactly(reply);
+        // What it sends now is read too.
+        client.send(b"QUIT\r\n");
+        client.finish();
+        client.expect_close();
+    }
+}
+
+#[test]
+fn a_client_that_is_refused_after_its_header_reads_the_reply_and_no_reset() {
+    let full = server(&["--min-free", "9000000000000000000"]);
+    expect_refusal(&full, "421 ERROR: spool unavailable");
+    let draining = server(&["--drain", "60"]);
+    draining.signal("TERM");
+    draining.wait_for_log("draining seconds=60 ");
+    expect_refusal(&draining, "421 ERROR: shutting down");
+    let busy = server(&["--max-connections-per-ip", "1"]);
+    let mut first = Client::plain(busy.plain);
+    first.send(V1);
+    first.expect(220);
+    expect_refusal(&busy, "421 ERROR: too many connections");
+}
+
+#[test]
+fn a_connection_of_a_proxy_over_the_maximum_is_refused_after_its_header() {
+    let server = server(&["--max-connections", "1"]);
+    let mut first = Client::plain(server.plain);
+    first.send(V1);
+    first.expect(220);
+    expect_greeting(&server, "421 ERROR: too many connections");
+    expect_refusal(&server, "421 ERROR: too many connections");
+    // A header that is none gets no reply here either.
+    let mut wrong = Client::plain(server.plain);
+    wrong.send(b"EHLO client.example\r\n");
+    let mut received = Vec::new();
+    let _ = wrong.socket().read_to_end(&mut received);
+    assert!(received.is_empty(), "{}", received.escape_ascii());
+    server.wait_for_log("proxy header failed");
+}
+
 #[test]
 fn an_invalid_a_missing_or_a_late_header_ends_the_connection_without_a_reply() {
     let server = server(&["--login-timeout", "1"]);

@@ -105,10 +105,7 @@ impl Listener {
             }
             // An error of accept may be the client's; one of the thread never is.
             let result = match self.socket.accept() {
-                Ok((socket, peer)) => {
-                    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-                    self.admit(socket, peer, shared, slots)
-                }
+                Ok((socket, peer)) => self.admit(socket, canonical(peer), shared, slots),
                 Err(error) if is_the_clients(&error) => continue,
                 Err(error) => Err(error),
             };
@@ -141,15 +138,20 @@ impl Listener {
         // Clients may connect without end; the shutdown must end.
         let deadline = Instant::now() + TURN_AWAY;
         while Instant::now() < deadline {
-            let Ok((socket, _)) = self.socket.accept() else {
+            let Ok((socket, peer)) = self.socket.accept() else {
                 return;
             };
-            self.refuse(socket, reply::SHUTTING_DOWN_421, shared, slots);
+            let peer = canonical(peer);
+            let proxy = self.is_proxied(peer).then_some(peer);
+            let reply = reply::SHUTTING_DOWN_421;
+            refuse(self.tls, socket, reply, proxy, shared, slots);
         }
     }
 
-    fn refuse(&self, socket: TcpStream, reply: Reply, shared: &Shared, slots: &Arc<Slots>) {
-        refuse(self.tls, socket, reply, shared, slots);
+    /// Whether a connection from there begins with a PROXY header.
+    fn is_proxied(&self, peer: SocketAddr) -> bool {
+        let mut networks = self.proxy_from.iter();
+        networks.any(|network| network.contains(&peer.ip()))
     }
 
     /// Gives a client its thread, or refuses it.
@@ -161,17 +163,15 @@ impl Listener {
         slots: &Arc<Slots>,
     ) -> io::Result<()> {
         let accepted = Instant::now();
-        let proxied = self
-            .proxy_from
-            .iter()
-            .any(|network| network.contains(&peer.ip()));
-        // Behind a proxy nothing is sent before its header: `Connection::identify`.
+        let proxied = self.is_proxied(peer);
+        let refuse = |socket, reply, proxy| refuse(self.tls, socket, reply, proxy, shared, slots);
+        // Behind a proxy nothing is sent before its header: `Connection::run_proxied`.
         if !proxied && shared.stop.is_draining() {
-            self.refuse(socket, reply::SHUTTING_DOWN_421, shared, slots);
+            refuse(socket, reply::SHUTTING_DOWN_421, None);
             return Ok(());
         }
         if !proxied && !shared.spool.was_available() {
-            self.refuse(socket, reply::SPOOL_UNAVAILABLE_421, shared, slots);
+            refuse(socket, reply::SPOOL_UNAVAILABLE_421, None);
             return Ok(());
         }
         let slot = if proxied {
@@ -187,7 +187,8 @@ impl Listener {
                 if refusal.log {
                     log::refused(peer.ip(), refusal.limit);
                 }
-                self.refuse(socket, reply::TOO_MANY_CONNECTIONS_421, shared, slots);
+                let proxy = proxied.then_some(peer);
+                refuse(socket, reply::TOO_MANY_CONNECTIONS_421, proxy);
                 return Ok(());
             }
         };
@@ -209,7 +210,8 @@ impl Listener {
                     };
                     connection::serve(client, acceptor.as_ref(), &shared);
                 } else {
-                    refuse(tls, socket, reply::SPOOL_UNAVAILABLE_421, &shared, &slots);
+                    let reply = reply::SPOOL_UNAVAILABLE_421;
+                    self::refuse(tls, socket, reply, None, &shared, &slots);
                 }
                 // The supervisor, which the slot informs, may take the last of it.
                 drop(shared);
@@ -219,12 +221,24 @@ impl Listener {
     }
 }
 
-/// Sends `reply` and closes; on a TLS listener, closes before the handshake.
-fn refuse(tls: bool, socket: TcpStream, reply: Reply, shared: &Shared, slots: &Arc<Slots>) {
+/// Sends `reply`, to a `proxy` after its header, and closes; on a TLS listener, closes
+/// before the handshake.
+fn refuse(
+    tls: bool,
+    socket: TcpStream,
+    reply: Reply,
+    proxy: Option<SocketAddr>,
+    shared: &Shared,
+    slots: &Arc<Slots>,
+) {
     if !tls {
         shared.metrics.replied(&reply);
-        slots.refuse(socket, reply);
+        slots.refuse(socket, reply, proxy);
     }
+}
+
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {

@@ -6,8 +6,12 @@
 //! header to the letter is an error and ends the connection. A CRC32C is checked
 //! if there is one, which `ppp` and its like do not do.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::stream::{Clock, Received, Stream};
+use crate::log;
 
 /// Bytes of a header of version 1 with its CRLF (section 2.1).
 const MAX_LINE: usize = 107;
@@ -20,6 +24,47 @@ const MAX_HEADER: usize = 4096;
 const FIXED: usize = 16;
 /// What version 2 begins with.
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
+/// Bytes read at once.
+const READ: usize = 256;
+
+/// Reads the header that a connection of `peer` begins with, and nothing after it, or
+/// gives the reason why there is none, which is logged unless nothing was sent: a health
+/// check only connects. A shutdown leaves time for a header that is on its way.
+pub(crate) fn read(
+    stream: &mut Stream,
+    peer: SocketAddr,
+    mut clock: Clock<'_>,
+) -> Result<Header, Cow<'static, str>> {
+    let mut reader = HeaderReader::default();
+    let mut buffer = vec![0; READ];
+    let mut shutting_down = false;
+    let why: Cow<'static, str> = loop {
+        let size = reader.wanted().min(buffer.len());
+        let room = buffer.get_mut(..size).unwrap_or_default();
+        match stream.read_raw(room, clock) {
+            Ok(Received::Bytes(count)) => {
+                match reader.push(buffer.get(..count).unwrap_or_default()) {
+                    Ok(Some(header)) => return Ok(header),
+                    Ok(None) => {}
+                    Err(error) => break error.to_string().into(),
+                }
+            }
+            Ok(Received::Stop) => {
+                shutting_down = true;
+                clock.shorten();
+            }
+            Ok(Received::Deadline) if shutting_down => return Err("shutting down".into()),
+            Ok(Received::End) if reader.is_empty() => return Err("client closed".into()),
+            Err(error) if reader.is_empty() => return Err(error.to_string().into()),
+            Ok(Received::End) => break "closed inside the header".into(),
+            Ok(Received::Deadline) => break "no PROXY header in time".into(),
+            Err(error) => break error.to_string().into(),
+        }
+    };
+    log::proxy_header_failed(peer, &why);
+    Err(why)
+}
 
 /// What a header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -165,6 +165,11 @@ impl Stop {
         self.draining.load(Ordering::Relaxed)
     }
 
+    /// Whether new clients are to go elsewhere.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_draining() || self.grace_end().is_some()
+    }
+
     /// When messages in progress must be complete; `None` before a shutdown.
     pub(crate) fn grace_end(&self) -> Option<Instant> {
         self.grace_end.get().copied()

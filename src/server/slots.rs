@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Shutdown, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -20,6 +20,7 @@ use super::Event;
 use super::descriptors::MAX_REFUSALS;
 use super::listener::STACK;
 use super::peers::{KnownPeers, Prefix};
+use super::proxy;
 use super::stream::{Clock, Stream};
 use crate::smtp::{Reply, SystemId};
 
@@ -90,11 +91,21 @@ impl Slots {
         counts
     }
 
-    /// From now on [`Event::Idle`] is sent when the last connection is closed; true
-    /// if there is none already.
+    /// From now on [`Event::Idle`] is sent when the last connection is closed, those
+    /// that are refused included; true if there is none already.
     pub fn announce_idle(&self) -> bool {
         self.announce_idle.store(true, Ordering::SeqCst);
-        self.taken() == 0
+        self.is_idle(&self.lock())
+    }
+
+    fn is_idle(&self, table: &Table) -> bool {
+        table.total == 0 && self.refusals.load(Ordering::SeqCst) == 0
+    }
+
+    fn announce(&self, table: &Table) {
+        if self.announce_idle.load(Ordering::SeqCst) && self.is_idle(table) {
+            let _ = self.events.send(Event::Idle);
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
@@ -163,11 +174,19 @@ impl Slots {
 
     /// Sends `reply` on a plain connection and closes it. The listener does not wait: a few
     /// refused clients at a time have a thread that waits until they have read
-    /// it, the rest get what the socket takes at once.
-    pub(super) fn refuse(self: &Arc<Self>, socket: TcpStream, reply: Reply) {
-        if self.refusals.fetch_add(1, Ordering::SeqCst) < MAX_REFUSALS {
-            let slots = Arc::clone(self);
-            let spawned = thread::Builder::new()
+    /// it, the rest get what the socket takes at once. Of a `proxy`, whose address this
+    /// is, the header is read before; beyond the few it is closed without a reply.
+    pub(super) fn refuse(
+        self: &Arc<Self>,
+        socket: TcpStream,
+        reply: Reply,
+        proxy: Option<SocketAddr>,
+    ) {
+        let refusals = self.refusals.fetch_add(1, Ordering::SeqCst);
+        let refusing = Refusing(Arc::clone(self));
+        if refusals < MAX_REFUSALS {
+            // If there is no thread, the socket is closed.
+            let _ = thread::Builder::new()
                 .name("refusal".to_owned())
                 .stack_size(STACK)
                 .spawn(move || {
@@ -175,25 +194,37 @@ impl Slots {
                         deadline: Instant::now() + REFUSAL_LINGER,
                         stop: None,
                     };
-                    if let Ok(mut stream) = Stream::new(socket, None) {
-                        if stream.write(reply.as_bytes(), clock).is_ok() {
-                            stream.close(clock);
-                        }
-                    }
-                    slots.refusals.fetch_sub(1, Ordering::SeqCst);
+                    refuse(socket, &reply, proxy, clock);
+                    drop(refusing);
                 });
-            if spawned.is_err() {
-                self.refusals.fetch_sub(1, Ordering::SeqCst);
-            }
             return;
         }
-        self.refusals.fetch_sub(1, Ordering::SeqCst);
-        if socket.set_nonblocking(true).is_ok() {
+        if proxy.is_none() && socket.set_nonblocking(true).is_ok() {
             let _ = (&socket).write(reply.as_bytes());
             let _ = socket.shutdown(Shutdown::Write);
             // Unread bytes would turn the close into a reset.
             let _ = (&socket).read(&mut [0; 4096]);
         }
+    }
+}
+
+/// One refusal, until it is dropped.
+struct Refusing(Arc<Slots>);
+
+impl Drop for Refusing {
+    fn drop(&mut self) {
+        self.0.refusals.fetch_sub(1, Ordering::SeqCst);
+        self.0.announce(&self.0.lock());
+    }
+}
+
+fn refuse(socket: TcpStream, reply: &Reply, proxy: Option<SocketAddr>, clock: Clock<'_>) {
+    let Ok(mut stream) = Stream::new(socket, None) else {
+        return;
+    };
+    let identified = proxy.is_none_or(|peer| proxy::read(&mut stream, peer, clock).is_ok());
+    if identified && stream.write(reply.as_bytes(), clock).is_ok() {
+        stream.close(clock);
     }
 }
 
@@ -296,9 +327,7 @@ impl Drop for Slot {
                 }
             }
         }
-        if table.total == 0 && self.slots.announce_idle.load(Ordering::SeqCst) {
-            let _ = self.slots.events.send(Event::Idle);
-        }
+        self.slots.announce(&table);
     }
 }
 

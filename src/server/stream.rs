@@ -70,7 +70,7 @@ pub struct Clock<'a> {
 
 impl Clock<'_> {
     /// The server shuts down: what is under way has [`AT_STOP`] to end.
-    fn shorten(&mut self) {
+    pub(crate) fn shorten(&mut self) {
         self.deadline = self.deadline.min(Instant::now() + AT_STOP);
         self.stop = None;
     }

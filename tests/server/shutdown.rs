@@ -108,3 +108,34 @@ fn a_second_signal_ends_the_drain_and_the_server() {
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(0));
 }
+
+#[test]
+fn clients_that_wait_to_be_accepted_are_sent_away_with_a_reply() {
+    const HEADER: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.1 4660 25\r\n";
+    for (options, header) in [
+        (&[][..], &b""[..]),
+        (&["--proxy-from", "127.0.0.0/8"], HEADER),
+    ] {
+        for _ in 0..5 {
+            let mut server = Builder::new().options(options.iter().copied()).start();
+            // Signals wait, and the kernel lets clients connect.
+            server.signal("STOP");
+            let mut clients: Vec<_> = (0..50).map(|_| Client::plain(server.plain)).collect();
+            for client in &mut clients {
+                client.send(&[header, b"EHLO client.example\r\n"].concat());
+            }
+            server.signal("TERM");
+            server.signal("CONT");
+            for client in &mut clients {
+                let received = client.read_to_end();
+                let received = String::from_utf8_lossy(&received);
+                assert!(
+                    received.ends_with("421 ERROR: shutting down\r\n"),
+                    "{received:?}"
+                );
+            }
+            drop(clients);
+            assert_eq!(server.wait().code(), Some(0));
+        }
+    }
+}

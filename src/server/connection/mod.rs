@@ -75,10 +75,8 @@ pub fn serve(client: Client<'_>, acceptor: Option<&Acceptor>, shared: &Shared) {
     log::connected(peer, acceptor.is_some());
     let _open = shared.metrics.connected(acceptor.is_some());
     let (peer, why) = match Connection::new(client, acceptor, shared) {
-        Ok(mut connection) => match proxied.then(|| connection.identify()) {
-            Some(ControlFlow::Break(why)) => (peer, why),
-            Some(ControlFlow::Continue(())) | None => (connection.peer, connection.run()),
-        },
+        Ok(connection) if proxied => connection.run_proxied(),
+        Ok(connection) => connection.run(),
         Err(error) => (peer, error.to_string().into()),
     };
     log::disconnected(peer, &why);
@@ -147,7 +145,8 @@ impl<'s> Connection<'s> {
         })
     }
 
-    fn run(mut self) -> Why {
+    /// Serves the client whose address is known; returns it, and why the session ended.
+    fn run(mut self) -> (SocketAddr, Why) {
         let why = match self.handshake() {
             Ok(()) => self
                 .converse()
@@ -163,11 +162,16 @@ impl<'s> Connection<'s> {
         // The draft is removed before the wait for the client's last bytes.
         self.draft = None;
         self.reservation = None;
+        self.close(why)
+    }
+
+    /// Ends the connection so that the client can read the last reply.
+    fn close(self, why: Why) -> (SocketAddr, Why) {
         self.stream.close(Clock {
             deadline: Instant::now() + LINGER,
             stop: Some(self.shared.stop.sessions()),
         });
-        why
+        (self.peer, why)
     }
 
     #[inline(never)]

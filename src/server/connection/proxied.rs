@@ -1,23 +1,32 @@
 //! The start of a proxied connection: the PROXY header, and the client that it names.
 
-use std::ops::ControlFlow;
+use std::net::SocketAddr;
 
 use super::{Connection, Why};
 use crate::log;
-use crate::server::proxy::{Header, HeaderReader};
-use crate::server::stream::{Clock, Received};
+use crate::server::proxy::{self, Header};
+use crate::server::stream::Clock;
 use crate::smtp::reply::{self, Reply};
 
 impl<'s> Connection<'s> {
-    /// Reads the header of a proxy and counts the connection for the client that
-    /// it names. Nothing is sent before that, nor if it fails.
+    /// Reads the header of a proxy, counts the connection for the client that it
+    /// names, and serves it. Nothing is sent before that, nor if it fails.
+    pub(super) fn run_proxied(mut self) -> (SocketAddr, Why) {
+        match self.identify() {
+            Ok(None) => self.run(),
+            Ok(Some((reply, why))) => self.turn_away(&reply, why),
+            Err(why) => (self.peer, why),
+        }
+    }
+
+    /// Why there is no valid header; otherwise why the client it names is refused.
     #[inline(never)]
-    pub(super) fn identify(&mut self) -> ControlFlow<Why> {
-        let header = match self.read_header() {
-            Ok(header) => header,
-            Err(why) => return ControlFlow::Break(why),
+    fn identify(&mut self) -> Result<Option<(Reply, Why)>, Why> {
+        let clock = Clock {
+            deadline: self.login_deadline,
+            stop: Some(self.shared.stop.sessions()),
         };
-        if let Header::Client(address) = header {
+        if let Header::Client(address) = proxy::read(&mut self.stream, self.peer, clock)? {
             self.peer = address;
             log::connected(self.peer, self.stream.is_tls());
         }
@@ -27,20 +36,21 @@ impl<'s> Connection<'s> {
             if refusal.log {
                 log::refused(self.peer.ip(), refusal.limit);
             }
-            if !self.stream.is_tls() {
-                self.say(&reply::TOO_MANY_CONNECTIONS_421);
-                let _ = self.flush();
-            }
-            return ControlFlow::Break(refusal.limit.into());
+            let why = refusal.limit.into();
+            return Ok(Some((reply::TOO_MANY_CONNECTIONS_421, why)));
         }
-        match self.refusal() {
-            Some(_) if self.stream.is_tls() => ControlFlow::Break("not available".into()),
-            Some(reply) => {
-                let flow = self.hang_up(&reply);
-                let _ = self.flush();
-                flow
-            }
-            None => ControlFlow::Continue(()),
+        Ok(self.refusal().map(|reply| (reply, "not available".into())))
+    }
+
+    /// Sends the reply, which has no place before a TLS handshake, and closes.
+    fn turn_away(mut self, reply: &Reply, why: Why) -> (SocketAddr, Why) {
+        if self.stream.is_tls() {
+            return (self.peer, why);
+        }
+        self.say(reply);
+        match self.flush() {
+            Ok(()) => self.close(why),
+            Err(error) => (self.peer, error.to_string().into()),
         }
     }
 
@@ -48,43 +58,12 @@ impl<'s> Connection<'s> {
     /// greeted so is sent to another server, so lack of space counts too, which a
     /// client without a balancer is answered with 452.
     fn refusal(&self) -> Option<Reply> {
-        if self.shared.stop.is_draining() {
+        if self.shared.stop.is_ending() {
             Some(reply::SHUTTING_DOWN_421)
         } else if !self.shared.spool.is_available() || self.shared.spool.is_short_of_space() {
             Some(reply::SPOOL_UNAVAILABLE_421)
         } else {
             None
         }
-    }
-
-    pub(super) fn read_header(&mut self) -> Result<Header, Why> {
-        let clock = Clock {
-            deadline: self.login_deadline,
-            stop: Some(self.shared.stop.sessions()),
-        };
-        let mut reader = HeaderReader::default();
-        let mut buffer = vec![0; 256];
-        let why: Why = loop {
-            let size = reader.wanted().min(buffer.len());
-            let room = buffer.get_mut(..size).unwrap_or_default();
-            match self.stream.read_raw(room, clock) {
-                Ok(Received::Bytes(count)) => {
-                    match reader.push(buffer.get(..count).unwrap_or_default()) {
-                        Ok(Some(header)) => return Ok(header),
-                        Ok(None) => {}
-                        Err(error) => break error.to_string().into(),
-                    }
-                }
-                // A health check that only connects.
-                Ok(Received::End) if reader.is_empty() => return Err("client closed".into()),
-                Err(error) if reader.is_empty() => return Err(error.to_string().into()),
-                Ok(Received::Stop) => return Err("shutting down".into()),
-                Ok(Received::End) => break "closed inside the header".into(),
-                Ok(Received::Deadline) => break "no PROXY header in time".into(),
-                Err(error) => break error.to_string().into(),
-            }
-        };
-        log::proxy_header_failed(self.peer, &why);
-        Err(why)
     }
 }
