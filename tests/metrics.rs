@@ -71,6 +71,17 @@ fn after_a_load_the_counts_agree_with_the_spool_and_with_the_replies() {
     assert_eq!(metrics.count("mm4d_spool_min_free_bytes"), 67_108_864);
 }
 
+#[test]
+fn a_spool_that_takes_no_messages_is_seen_in_the_metrics() {
+    let mut server = start(&[]);
+    assert_eq!(read(&server).count("mm4d_spool_available"), 1);
+    fs::rename(server.spool.join("new"), server.spool.join("away")).unwrap();
+    // A client causes the probe that finds it out.
+    drop(Client::plain(server.plain));
+    server.wait_for_log("spool unavailable");
+    assert_eq!(stop(&mut server).count("mm4d_spool_available"), 0);
+}
+
 /// Logs in at the second attempt, sends some messages and makes some errors.
 fn load(server: &Server, number: usize) -> Replies {
     let tls = number % 2 == 0;

@@ -53,7 +53,7 @@ impl Spool {
     ) -> (Spool, impl FnOnce() + Send + 'static) {
         let disk: Arc<dyn Disk> = Arc::new(disk);
         let availability = Arc::new(Availability::new(Arc::clone(&disk)));
-        let stats = Arc::new(Stats::new(Arc::clone(&disk)));
+        let stats = Arc::new(Stats::new(Arc::clone(&disk), Arc::clone(&availability)));
         let (jobs, run) = writer::writer(
             Arc::clone(&disk),
             Arc::clone(&availability),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use super::availability::Availability;
 use super::disk::Disk;
 
 /// Upper bounds of the batch sizes, in messages.
@@ -29,16 +30,23 @@ pub struct Stats {
     /// Microseconds that syncing the directories of one batch took.
     pub directory_sync: Histogram,
     disk: Arc<dyn Disk>,
+    availability: Arc<Availability>,
 }
 
 impl Stats {
-    pub(super) fn new(disk: Arc<dyn Disk>) -> Stats {
+    pub(super) fn new(disk: Arc<dyn Disk>, availability: Arc<Availability>) -> Stats {
         Stats {
             batch_size: Histogram::new(&BATCH_SIZES),
             content_sync: Histogram::new(&SYNC_TIMES),
             directory_sync: Histogram::new(&SYNC_TIMES),
             disk,
+            availability,
         }
+    }
+
+    /// Whether the last probe found that the spool takes messages.
+    pub fn is_available(&self) -> bool {
+        self.availability.is_available()
     }
 
     /// Bytes that may still be written to the spool; `None` if the file system

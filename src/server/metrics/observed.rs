@@ -47,6 +47,11 @@ impl Collector for Observed {
             let metric = ConstGauge::new(value);
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
         };
+        gauge(
+            "spool_available",
+            "1 while the spool takes messages, 0 while clients are greeted with 421 for it.",
+            self.stats.is_available().into(),
+        )?;
         if let Some(free) = self.stats.free() {
             gauge("spool_free_bytes", "Free space of the spool.", free)?;
         }
