@@ -121,6 +121,38 @@ fn every_usage_error_is_reported_with_status_2() {
     assert_eq!((status, plan.as_str()), (Some(2), ""));
     assert!(errors.contains("--timeout") && errors.contains("--max-recipients"));
     assert_eq!(errors.lines().count(), 2, "{errors}");
+    let arguments = [
+        "start",
+        "--colour",
+        "--timeout",
+        "1",
+        "--blue=x",
+        "--timeout",
+        "2",
+        "--no-sandbox=1",
+        "stop",
+        "--min-free",
+        "x",
+        "--spool",
+    ];
+    let (status, plan, errors) = check(dir.path(), &arguments);
+    assert_eq!((status, plan.as_str()), (Some(2), ""));
+    let mut lines: Vec<_> = errors.lines().collect();
+    lines.sort_unstable();
+    let expected = [
+        "invalid --min-free 'x': expected a whole number from 0 to 9223372036854775807",
+        "option --no-sandbox takes no value",
+        "option --spool needs a value",
+        "option --timeout is given twice",
+        "unexpected argument 'start'",
+        "unexpected argument 'stop'",
+        "unknown option '--blue'",
+        "unknown option '--colour'",
+    ];
+    assert_eq!(
+        lines,
+        expected.map(|text| format!("mm4d: {text}; see mm4d --help"))
+    );
 }
 
 #[test]

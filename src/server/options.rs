@@ -246,17 +246,17 @@ impl Examined {
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<Invocation, Vec<OptionsError>> {
-    let typed = command_line(arguments).map_err(|error| vec![error])?;
-    if typed.is_given("help") {
+    let (typed, mut errors) = command_line(arguments);
+    if errors.is_empty() && typed.is_given("help") {
         return Ok(Invocation::Print(help()));
     }
-    if typed.is_given("version") {
+    if errors.is_empty() && typed.is_given("version") {
         let version = format!("mm4d {}\n", env!("CARGO_PKG_VERSION"));
         return Ok(Invocation::Print(version));
     }
     let is_check = typed.is_given("check");
     let (typed, invalid) = typed.split_invalid();
-    let mut errors: Vec<_> = invalid.into_iter().map(|invalid| invalid.error).collect();
+    errors.extend(invalid.into_iter().map(|invalid| invalid.error));
     let new_account = match errors.is_empty() {
         true => build::new_account(&typed).map_err(|error| errors.push(error)),
         false => Ok(None),

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 
-use getopts::{Fail, HasArg, Occur, ParsingStyle};
+use getopts::{Fail, HasArg, Matches, Occur, ParsingStyle};
 
 use super::values::{Origin, Values};
 use super::{OptionsError, usage_error};
@@ -215,43 +215,74 @@ pub(super) fn declared(name: &str) -> Option<config::Name> {
     })
 }
 
-/// The options that were typed.
+/// The options that were typed, and everything that is wrong with their form.
 pub(super) fn command_line(
     arguments: impl IntoIterator<Item = OsString>,
-) -> Result<Values, OptionsError> {
-    let arguments = arguments
-        .into_iter()
-        .map(|argument| {
-            argument
-                .into_string()
-                .map_err(|argument| usage_error(format!("argument {argument:?} is not UTF-8")))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let matches = grammar()
-        .parse(arguments)
-        .map_err(|fail| usage_error(describe(&fail)))?;
-    if let Some(extra) = matches.free.first() {
-        return Err(usage_error(format!("unexpected argument '{extra}'")));
+) -> (Values, Vec<OptionsError>) {
+    let (mut texts, mut faults) = (Vec::new(), Vec::new());
+    for argument in arguments {
+        match argument.into_string() {
+            Ok(text) => texts.push(text),
+            Err(argument) => faults.push(format!("argument {argument:?} is not UTF-8")),
+        }
     }
+    let (matches, fails) = parse(texts);
+    faults.extend(fails.iter().map(describe));
     let mut values = Values::default();
-    for declared in TABLE {
-        let texts = match declared.value {
-            "" => vec![String::new(); matches.opt_count(declared.long)],
-            _ => matches.opt_strs(declared.long),
-        };
-        values.add(declared.long, texts, &Origin::CommandLine);
+    if let Some(matches) = matches {
+        let extra = matches.free.iter();
+        faults.extend(extra.map(|extra| format!("unexpected argument '{extra}'")));
+        for declared in TABLE {
+            let mut texts = match declared.value {
+                "" => vec![String::new(); matches.opt_count(declared.long)],
+                _ => matches.opt_strs(declared.long),
+            };
+            if texts.len() > 1 && !declared.repeatable {
+                faults.push(format!("option --{} is given twice", declared.long));
+                texts.truncate(1);
+            }
+            values.add(declared.long, texts, &Origin::CommandLine);
+        }
     }
-    Ok(values)
+    (values, faults.into_iter().map(usage_error).collect())
+}
+
+/// What getopts makes of the arguments, without those that it cannot use.
+fn parse(texts: Vec<String>) -> (Option<Matches>, Vec<Fail>) {
+    let grammar = grammar();
+    if let Ok(matches) = grammar.parse(&texts) {
+        return (Some(matches), Vec::new());
+    }
+    // It ends at the first fault, so that it gets one argument more at a time. An option
+    // whose value is still to come is not a fault.
+    let (mut good, mut fails) = (Vec::new(), Vec::new());
+    for text in texts {
+        good.push(text);
+        match grammar.parse(&good) {
+            Ok(_) | Err(Fail::ArgumentMissing(_)) => {}
+            Err(fail) => {
+                good.pop();
+                fails.push(fail);
+            }
+        }
+    }
+    match grammar.parse(&good) {
+        Ok(matches) => (Some(matches), fails),
+        Err(fail) => {
+            good.pop();
+            fails.push(fail);
+            (grammar.parse(&good).ok(), fails)
+        }
+    }
 }
 
 fn grammar() -> getopts::Options {
     let mut options = getopts::Options::new();
     options.parsing_style(ParsingStyle::FloatingFrees);
     for declared in TABLE {
-        let (has_value, occur) = match (declared.value, declared.repeatable) {
-            ("", _) => (HasArg::No, Occur::Optional),
-            (_, true) => (HasArg::Yes, Occur::Multi),
-            (_, false) => (HasArg::Yes, Occur::Optional),
+        let (has_value, occur) = match declared.value {
+            "" => (HasArg::No, Occur::Multi),
+            _ => (HasArg::Yes, Occur::Multi),
         };
         options.opt(declared.short, declared.long, "", "", has_value, occur);
     }
