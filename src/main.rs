@@ -18,7 +18,9 @@ struct Failure(u8, Vec<String>);
 
 fn main() -> ExitCode {
     let result = match options::parse(std::env::args_os().skip(1)) {
-        Ok(Invocation::Run(command_line)) => server::run(command_line).map_err(Failure::from),
+        Ok(Invocation::Run(command_line)) => {
+            server::run(command_line, server::DAY).map_err(Failure::from)
+        }
         Ok(Invocation::Check(command_line)) => check(command_line),
         Ok(Invocation::AddAccount(account, command_line)) => add_account(&account, command_line),
         Ok(Invocation::Print(text)) => print(&text),

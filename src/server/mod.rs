@@ -54,8 +54,8 @@ pub use self::start::{StartError, start};
 use self::tls::Acceptor;
 use crate::log;
 
-/// How often the certificate is looked at.
-const DAY: Duration = Duration::from_secs(24 * 3600);
+/// How often a server looks at its certificate.
+pub const DAY: Duration = Duration::from_secs(24 * 3600);
 /// After the grace period, the time left to send the last replies.
 const LAST_REPLIES: Duration = Duration::from_secs(1);
 /// What a shutdown may take in addition to the grace period: the service manager
@@ -93,19 +93,23 @@ pub struct Server {
 
 /// When the certificate is looked at again.
 struct Daily {
+    every: Duration,
     next: Instant,
 }
 
 impl Daily {
-    fn from(now: Instant) -> Daily {
-        Daily { next: now + DAY }
+    fn new(every: Duration, now: Instant) -> Daily {
+        Daily {
+            every,
+            next: now + every,
+        }
     }
 
-    /// True once a day.
+    /// True once in each period.
     fn is_due(&mut self, now: Instant) -> bool {
         let is_due = now >= self.next;
         if is_due {
-            *self = Daily::from(now);
+            self.next = now + self.every;
         }
         is_due
     }
@@ -121,9 +125,10 @@ fn warn_of_expiry(shared: &Shared, options: &Options) {
 }
 
 impl Server {
-    /// Waits for signals and shuts down at the first SIGTERM or SIGINT.
-    pub fn supervise(mut self, options: &Options) -> Result<(), Died> {
-        let mut daily = Daily::from(Instant::now());
+    /// Waits for signals and shuts down at the first SIGTERM or SIGINT. Looks at the
+    /// certificate `every` so often.
+    pub fn supervise(mut self, options: &Options, every: Duration) -> Result<(), Died> {
+        let mut daily = Daily::new(every, Instant::now());
         let signal = loop {
             match self.next_event(daily.next)? {
                 Some(Event::Signal(SIGHUP)) => self.reload(options),
@@ -342,7 +347,7 @@ mod tests {
     fn the_certificate_is_looked_at_once_a_day() {
         let start = Instant::now();
         let second = Duration::from_secs(1);
-        let mut daily = Daily::from(start);
+        let mut daily = Daily::new(DAY, start);
         assert!(!daily.is_due(start + DAY - second));
         assert!(daily.is_due(start + DAY + second));
         assert!(!daily.is_due(start + DAY + 2 * second));

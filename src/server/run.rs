@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use super::inherited::{self, InheritedError};
 use super::options::{CommandLine, OptionsError};
@@ -53,12 +54,13 @@ impl Error for RunError {
     }
 }
 
-/// Runs the server until a signal shuts it down.
+/// Runs the server until a signal shuts it down. It looks at its certificate when it
+/// starts, and again each time that `every` has passed.
 ///
 /// # Errors
 ///
 /// If it cannot start, or a thread that it needs has ended.
-pub fn run(command_line: CommandLine) -> Result<(), RunError> {
+pub fn run(command_line: CommandLine, every: Duration) -> Result<(), RunError> {
     // First of all: a signal during the start must already be handled.
     let signals = Signals::install().map_err(RunError::Signals)?;
     let mut options = command_line.options().map_err(RunError::Options)?;
@@ -66,5 +68,5 @@ pub fn run(command_line: CommandLine) -> Result<(), RunError> {
     log::install(Box::new(stderr::Stderr), stderr::is_journal()).map_err(RunError::Level)?;
     log::log_panics();
     let server = start(&options, signals, inherited).map_err(RunError::Start)?;
-    server.supervise(&options).map_err(RunError::Died)
+    server.supervise(&options, every).map_err(RunError::Died)
 }
