@@ -139,6 +139,23 @@ fn the_rest_of_the_file_its_mode_its_owner_and_a_link_to_it_are_kept() {
     assert_eq!(support::names(&real), ["accounts"]);
 }
 
+/// A file in the place of the link would not be the one that the operator reads.
+#[test]
+fn a_link_to_a_file_that_does_not_exist_is_kept_and_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().join("accounts");
+    symlink("missing", &link).unwrap();
+    let output = add(&link, "carrier", &[], "secret\n");
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(
+        error.contains(" is a symbolic link to a file that does not exist; make that file"),
+        "{error}"
+    );
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(support::names(dir.path()), ["accounts"]);
+}
+
 #[test]
 fn what_cannot_be_added_leaves_the_file_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
@@ -147,7 +164,7 @@ fn what_cannot_be_added_leaves_the_file_as_it_was() {
     for (before, id, input, named) in [
         (support::ACCOUNTS, "peer1", "secret\n", "peer1"),
         (support::ACCOUNTS, "new", "", "standard input"),
-        (support::ACCOUNTS, "new", "\n", "empty"),
+        (support::ACCOUNTS, "new", "\n", "it is empty; give another"),
         (support::ACCOUNTS, "new", long.as_str(), "512"),
         (support::ACCOUNTS, "new", "a\0b\n", "NUL"),
         ("peer1:secret\n", "new", "secret\n", "line 1"),

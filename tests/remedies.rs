@@ -27,6 +27,31 @@ kPkLzAiMeg==
 -----END CERTIFICATE-----
 ";
 
+/// A key on secp256k1, which TLS does not have.
+const OTHER_CURVE: &str = "\
+-----BEGIN PRIVATE KEY-----
+MIGEAgEAMBAGByqGSM49AgEGBSuBBAAKBG0wawIBAQQgU3hPXJaHeFciy0RJ/JdA
+kDXHSMD3RoTynrNYUWf6EuKhRANCAATQF8e2qMzh3xIb/VEVlDOVd0kS33Gv6SXV
+0q+mkGMc+sbXdrTR9Q9Ix9YBHNJOWmUDXjwQqpj9aD1gIv4PVgKB
+-----END PRIVATE KEY-----
+";
+
+/// The same certificate as [`VERSION_1`] of version 2 (RFC 5280 4.1.2.1).
+fn version_2() -> String {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    let lines = VERSION_1.lines().filter(|line| !line.starts_with('-'));
+    let mut der = STANDARD.decode(lines.collect::<String>()).unwrap();
+    // The lengths of Certificate and TBSCertificate, and the version before the rest.
+    der[3] += 5;
+    der[6] += 5;
+    der.splice(7..7, [0xa0, 3, 2, 1, 1]);
+    certificate_of(&STANDARD.encode(der))
+}
+
+fn certificate_of(lines: &str) -> String {
+    format!("-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n")
+}
+
 /// A directory that anybody may enter, in which the defaults work.
 fn prepared() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -99,6 +124,14 @@ fn an_invalid_command_line_names_what_is_expected() {
             &["--listen", "2525"],
             "invalid --listen '2525': expected ADDR:PORT, with an IPv6 address in brackets; see mm4d --help",
         ),
+        (
+            &["--proxy-from", "10.0.0.1/8"],
+            "invalid --proxy-from '10.0.0.1/8': the network has host bits set; the bits after the prefix must be 0; see mm4d --help",
+        ),
+        (
+            &["--add-account", "a", "--networks", "office"],
+            "invalid --networks 'office': not a network; write it as 192.0.2.0/24, 2001:db8::/32 or 192.0.2.1/32; see mm4d --help",
+        ),
     ] {
         assert_eq!(error(dir.path(), arguments, 2), expected);
     }
@@ -146,16 +179,33 @@ fn accounts_and_spools_that_do_not_work_are_named_with_line_and_remedy() {
         (
             "spool",
             Some("a file"),
-            &["the spool spool does not work: ", "give another --spool"],
+            &[
+                "the spool spool does not work: cannot create it: it is not a directory",
+                "give another --spool",
+            ],
         ),
     ]);
 }
 
 #[test]
+fn a_byte_order_mark_before_a_file_is_no_part_of_it() {
+    let dir = prepared();
+    let mark = |name: &str, text: &[u8]| {
+        fs::write(dir.path().join(name), [b"\xef\xbb\xbf", text].concat()).unwrap();
+    };
+    mark("accounts", ACCOUNTS.as_bytes());
+    mark("mm4d.conf", b"timeout 30\n");
+    for name in ["certs/server.pem", "certs/server.key"] {
+        mark(name, &fs::read(dir.path().join(name)).unwrap());
+    }
+    let arguments = ["--check", "--config", "mm4d.conf", "-n", "here"];
+    let result = run(dir.path(), &[env!("CARGO_BIN_EXE_mm4d")], &arguments);
+    assert_eq!(result, (0, String::new()));
+}
+
+#[test]
 fn certificates_and_keys_that_do_not_work_are_named_with_line_and_remedy() {
     let other_key = rcgen::KeyPair::generate().unwrap().serialize_pem();
-    let block =
-        |lines: &str| format!("-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n");
     expect_each(&[
         (
             "certs/server.pem",
@@ -191,7 +241,7 @@ fn certificates_and_keys_that_do_not_work_are_named_with_line_and_remedy() {
         ),
         (
             "certs/server.pem",
-            Some(&block("AAAA\nA?AA")),
+            Some(&certificate_of("AAAA\nA?AA")),
             &[
                 "cannot use the certificate certs/server.pem, line 3: ",
                 "base64",
@@ -200,10 +250,29 @@ fn certificates_and_keys_that_do_not_work_are_named_with_line_and_remedy() {
         ),
         (
             "certs/server.pem",
-            Some(&block("AAAA")),
+            Some(&certificate_of("AAAA")),
             &[
                 "cannot use the certificate certs/server.pem: ",
                 "give another with --cert",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn a_certificate_or_key_that_tls_does_not_take_is_named_with_the_reason() {
+    expect_each(&[
+        (
+            "certs/server.pem",
+            Some(&version_2()),
+            &["cannot use the certificate certs/server.pem: it is X.509 version 2, and TLS"],
+        ),
+        (
+            "certs/server.key",
+            Some(OTHER_CURVE),
+            &[
+                "cannot use the private key certs/server.key: TLS needs RSA with 2048 to 4096 \
+                 bits, ECDSA with P-256 or P-384, or Ed25519; give another with --key",
             ],
         ),
     ]);
@@ -262,6 +331,30 @@ fn a_file_that_may_not_be_used_is_named_with_its_owner_and_mode() {
         }
         assert!(text.ends_with(suffix), "{text}");
     }
+}
+
+#[test]
+fn a_spool_that_cannot_be_made_in_the_current_directory_is_reported_with_what_to_do() {
+    let dir = prepared();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o555)).unwrap();
+    let user: &[&str] = if is_root() {
+        &["--user", "nobody"]
+    } else {
+        &[]
+    };
+    let text = error(dir.path(), user, 1);
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    assert!(
+        text.starts_with(
+            "the spool spool does not work: cannot create it: Permission denied (os error 13); \
+             . belongs to user "
+        ),
+        "{text}"
+    );
+    assert!(
+        text.contains(" && chmod g+wx ., or give another --spool"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub enum AddError {
         /// The accounts file.
         path: PathBuf,
     },
+    /// The file is a symbolic link to nothing.
+    Link(PathBuf),
     /// The file is faulty, or would be.
     Accounts(AccountsError),
     /// There is no password that can be used.
@@ -69,8 +71,16 @@ impl fmt::Display for AddError {
                  remove its line first, or give another name",
                 path.display()
             ),
+            AddError::Link(path) => write!(
+                f,
+                "the accounts file {} is a symbolic link to a file that does not exist; \
+                 make that file, remove the link, or give another --accounts",
+                path.display()
+            ),
             AddError::Accounts(error) => error.fmt(f),
-            AddError::Password(fault) => write!(f, "cannot use this password: {fault}"),
+            AddError::Password(fault) => {
+                write!(f, "cannot use this password: {fault}; give another")
+            }
             AddError::Input(error) => write!(
                 f,
                 "cannot read the password: {error}; type it on a terminal, \
@@ -94,7 +104,7 @@ impl std::error::Error for AddError {
             AddError::Input(error) | AddError::Output(error) | AddError::Write { error, .. } => {
                 Some(error)
             }
-            AddError::Exists { .. } | AddError::Password(_) => None,
+            AddError::Exists { .. } | AddError::Link(_) | AddError::Password(_) => None,
         }
     }
 }
@@ -107,7 +117,13 @@ impl std::error::Error for AddError {
 /// See [`AddError`].
 pub fn add(account: &NewAccount, path: &Path) -> Result<(), AddError> {
     // The file that a link leads to is replaced, not the link.
-    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = &match fs::canonicalize(path) {
+        Ok(path) => path,
+        Err(_) if path.is_symlink() && !path.exists() => {
+            return Err(AddError::Link(path.to_owned()));
+        }
+        Err(_) => path.to_owned(),
+    };
     // Before anybody types a password for nothing.
     read(account, path)?;
     let password = password(account)?;
@@ -166,7 +182,7 @@ fn password(account: &NewAccount) -> Result<Secret, AddError> {
         check(&first)?;
         let again = prompt::hidden("The same again: ").map_err(AddError::Input)?;
         if first != again {
-            return Err(AddError::Password("the two are different; try again"));
+            return Err(AddError::Password("the two that were typed are different"));
         }
         first
     } else {

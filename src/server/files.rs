@@ -8,6 +8,9 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
+/// What some editors write before a text in UTF-8; no part of it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// What may be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
@@ -18,7 +21,7 @@ pub(super) enum Source {
     RegularFile,
 }
 
-/// The contents of `path`, at most `max` bytes.
+/// The contents of `path`, at most `max` bytes, without a byte order mark.
 pub(super) fn read(path: &Path, max: u64, source: Source) -> io::Result<Vec<u8>> {
     let mut options = File::options();
     options.read(true);
@@ -36,6 +39,9 @@ pub(super) fn read(path: &Path, max: u64, source: Source) -> io::Result<Vec<u8>>
     if bytes.len() as u64 > max {
         let text = format!("it has more than {max} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
     }
     Ok(bytes)
 }

@@ -225,13 +225,18 @@ impl Acceptor {
         let leaf = chain
             .first()
             .and_then(|der| Certificate::from_der(der).ok());
-        if let Some(Version::V1 | Version::V2) =
-            leaf.as_ref().map(|leaf| leaf.tbs_certificate().version())
-        {
+        let version = leaf.as_ref().map(|leaf| leaf.tbs_certificate().version());
+        let old = match version {
+            Some(Version::V1) => Some(1),
+            Some(Version::V2) => Some(2),
+            Some(Version::V3) | None => None,
+        };
+        if let Some(old) = old {
             return Err(TlsError::Certificate {
                 path: cert.to_owned(),
-                fault: "it is X.509 version 1, and TLS needs version 3 with a subjectAltName"
-                    .to_owned(),
+                fault: format!(
+                    "it is X.509 version {old}, and TLS needs version 3 with a subjectAltName"
+                ),
             });
         }
         let mut config =
@@ -382,6 +387,12 @@ fn unusable(error: rustls::Error, cert: &Path, key: &Path) -> TlsError {
         rustls::Error::InvalidCertificate(why) => TlsError::Certificate {
             path: cert.to_owned(),
             fault: format!("it is not a certificate that TLS can use ({why:?})"),
+        },
+        // The library has no error of its own for a key of another kind.
+        rustls::Error::General(_) => TlsError::Key {
+            path: key.to_owned(),
+            fault: "TLS needs RSA with 2048 to 4096 bits, ECDSA with P-256 or P-384, or Ed25519"
+                .to_owned(),
         },
         error => TlsError::Key {
             path: key.to_owned(),

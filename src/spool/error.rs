@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::maildir::or_here;
 use crate::access::{self, Use};
 
 /// A failed step of putting a message into the spool; for the log, not for the
@@ -92,7 +93,8 @@ impl OpenError {
                 .into_iter()
                 .filter(|directory| directory.exists())
                 .find(|directory| !access::is_writable(directory));
-            let existing = spool.ancestors().find(|ancestor| ancestor.exists());
+            let mut ancestors = spool.ancestors().map(or_here);
+            let existing = ancestors.find(|ancestor| ancestor.exists());
             access::remedy(closed.or(existing)?, Use::Write)
         };
         OpenError::Failed {

@@ -290,7 +290,7 @@ fn free(directory: &File) -> io::Result<u64> {
 }
 
 /// The parent of a relative path with one component is the current directory.
-fn or_here(path: &Path) -> &Path {
+pub(super) fn or_here(path: &Path) -> &Path {
     match path.as_os_str().is_empty() {
         true => Path::new("."),
         false => path,
@@ -360,15 +360,15 @@ fn create(directory: &Path) -> io::Result<()> {
     if directory.is_dir() {
         return Ok(());
     }
-    let parent = match directory.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-        None => Path::new("/"),
-    };
+    let parent = or_here(directory.parent().unwrap_or(Path::new("/")));
     create(parent)?;
     match DirBuilder::new().mode(DIRECTORY_MODE).create(directory) {
         // Another server may have been faster.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if !directory.is_dir() {
+                return Err(io::Error::other("it is not a directory"));
+            }
+        }
         result => result?,
     }
     File::open(parent)?.sync_all()

@@ -156,7 +156,7 @@ fn networks(values: &Values, name: &str) -> Result<Vec<IpNet>, OptionsError> {
     value
         .text
         .split(',')
-        .map(|network| parse_network(network.trim()).map_err(|error| value.invalid(error)))
+        .map(|network| parse_network(network.trim()).map_err(|fault| value.wrong(fault)))
         .collect()
 }
 

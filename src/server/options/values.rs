@@ -35,14 +35,17 @@ pub(crate) struct Value {
 impl Value {
     /// This value is not what the option expects.
     pub(super) fn invalid(&self, expected: impl fmt::Display) -> OptionsError {
+        self.wrong(format_args!("expected {expected}"))
+    }
+
+    /// This value has a fault.
+    pub(super) fn wrong(&self, fault: impl fmt::Display) -> OptionsError {
         let Value { name, text, origin } = self;
         let dashes = match origin {
             Origin::CommandLine => "--",
             Origin::Line { .. } => "",
         };
-        origin.error(&format!(
-            "invalid {dashes}{name} '{text}': expected {expected}"
-        ))
+        origin.error(&format!("invalid {dashes}{name} '{text}': {fault}"))
     }
 }
 
