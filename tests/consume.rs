@@ -55,6 +55,11 @@ impl Place {
         names(&self.spool().join(folder))
     }
 
+    /// What the workers have reported.
+    fn errors(&self) -> String {
+        fs::read_to_string(self.0.path().join("errors")).unwrap()
+    }
+
     /// What the commands have written down, a line each.
     fn handled(&self) -> Vec<String> {
         let log = fs::read_to_string(self.0.path().join("handled")).unwrap_or_default();
@@ -66,13 +71,18 @@ impl Place {
     /// A worker whose command is a line of shell with the file in `$1`, run beside the
     /// spool.
     fn start(&self, options: &[&str], script: &str) -> Worker {
+        self.start_command(options, &["sh", "-c", script, "sh"])
+    }
+
+    /// A worker with that command, both run beside the spool.
+    fn start_command(&self, options: &[&str], arguments: &[&str]) -> Worker {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/consume.sh");
-        let script = format!("cd '{}' && {script}", self.0.path().display());
         let mut command = Command::new(program);
         command
             .args(options)
-            .arg(self.spool())
-            .args(["sh", "-c", &script, "sh"])
+            .arg("spool")
+            .args(arguments)
+            .current_dir(self.0.path())
             .env_remove("INVOCATION_ID")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -143,7 +153,7 @@ fn a_message_whose_command_fails_is_set_aside_after_some_tries() {
         ["m000.eml:2,S", "m001.eml:2,F", "m002.eml:2,S"]
     );
     assert_eq!(place.handled().len(), 4, "{:?}", place.handled());
-    let errors = fs::read_to_string(place.0.path().join("errors")).unwrap();
+    let errors = place.errors();
     assert!(errors.contains("set aside as "), "{errors}");
     // It stays aside.
     assert_eq!(place.start(&["--once"], HANDLE).wait().code(), Some(0));
@@ -173,4 +183,80 @@ fn a_command_may_move_or_delete_its_file_and_usage_errors_have_status_2() {
     for options in [&["--tries", "0"][..], &["--sometimes"], &["/nonexistent"]] {
         assert_eq!(place.start(options, HANDLE).wait().code(), Some(2));
     }
+}
+
+#[test]
+fn the_command_and_its_arguments_may_be_relative_paths() {
+    let place = Place::with(1);
+    let sh = ["/bin/sh", "/usr/bin/sh"]
+        .into_iter()
+        .find(|sh| Path::new(sh).exists());
+    std::os::unix::fs::symlink(sh.unwrap(), place.0.path().join("handler")).unwrap();
+    fs::write(place.0.path().join("script"), HANDLE).unwrap();
+    let mut worker = place.start_command(&["--tries", "1"], &["./handler", "script"]);
+    assert_eq!(worker.wait().code(), Some(0), "{}", place.errors());
+    assert_eq!(place.handled(), ["m000.eml:2,"]);
+}
+
+#[test]
+fn a_word_of_the_shell_is_not_a_command() {
+    let place = Place::with(1);
+    for word in ["exit", "usage", "for"] {
+        let mut worker = place.start_command(&["--once"], &[word]);
+        assert_eq!(worker.wait().code(), Some(2));
+        assert!(place.errors().contains("is not a program"));
+        assert_eq!(place.names("new"), ["m000.eml"]);
+    }
+}
+
+#[test]
+fn a_command_that_the_signal_ended_too_has_not_failed() {
+    let place = Place::with(1);
+    let mut worker = place.start(&["--follow", "--tries", "1"], "kill -TERM $PPID; exit 1");
+    assert_eq!(worker.wait().code(), Some(0), "{}", place.errors());
+    assert_eq!(place.names("cur"), ["m000.eml:2,"]);
+    assert_eq!(place.start(&["--once"], HANDLE).wait().code(), Some(0));
+    assert_eq!(place.names("cur"), ["m000.eml:2,S"]);
+}
+
+#[test]
+fn a_worker_that_is_killed_in_a_pause_leaves_its_claim_at_once() {
+    let place = Place::with(1);
+    let mut killed = place.start(&["--once"], "exit 1");
+    wait_for("the third pause, which is the first long one", || {
+        place.errors().contains("try 4 of 5").then_some(())
+    });
+    killed.0.kill().unwrap();
+    killed.wait();
+    assert_eq!(place.start(&["--once"], HANDLE).wait().code(), Some(0));
+    assert_eq!(place.names("cur"), ["m000.eml:2,S"]);
+}
+
+#[test]
+fn a_message_that_cannot_be_claimed_is_reported_and_does_not_hold_up_the_others() {
+    let place = Place::with(2);
+    fs::create_dir(place.spool().join("cur/m000.eml:2,")).unwrap();
+    fs::create_dir(place.spool().join("new/directory.eml")).unwrap();
+    assert_eq!(place.start(&["--once"], HANDLE).wait().code(), Some(1));
+    assert_eq!(place.handled(), ["m001.eml:2,"]);
+    let errors = place.errors();
+    assert!(errors.contains("m000.eml is left where it is"), "{errors}");
+}
+
+#[test]
+fn a_cur_on_another_file_system_is_refused() {
+    let place = Place::with(1);
+    let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else {
+        println!("SKIPPED a_cur_on_another_file_system: there is no /dev/shm");
+        return;
+    };
+    let device = |path: &Path| std::os::unix::fs::MetadataExt::dev(&fs::metadata(path).unwrap());
+    if device(elsewhere.path()) == device(&place.spool()) {
+        println!("SKIPPED a_cur_on_another_file_system: /dev/shm is not one");
+        return;
+    }
+    fs::remove_dir(place.spool().join("cur")).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), place.spool().join("cur")).unwrap();
+    assert_eq!(place.start(&["--once"], HANDLE).wait().code(), Some(2));
+    assert_eq!(place.names("new"), ["m000.eml"]);
 }
