@@ -94,6 +94,20 @@ fn a_refused_command_is_logged_with_its_argument_and_without_passwords() {
     assert_eq!(server.log().matches("command refused").count(), 20);
 }
 
+/// "Why was the carrier sent away?" is asked of the log, too.
+#[test]
+fn the_command_that_is_one_error_too_many_is_logged_with_its_argument() {
+    let server = Server::start();
+    let mut client = Client::logged_in(&server, false);
+    for _ in 0..19 {
+        client.command("MAIL FROM:<alice@client.example>", 553);
+    }
+    client.command("MAIL FROM:<bob@client.example>", 421);
+    client.expect_close();
+    server.wait_for_log("system_id=\"peer1\" reply=\"421 ERROR: too many errors\" argument=\"FROM:<bob@client.example>\"");
+    assert_eq!(server.log().matches("command refused").count(), 20);
+}
+
 /// The number after `name=` in each line that contains `text`, added up.
 fn sum(log: &str, text: &str, name: &str) -> usize {
     let number = |line: &str| {

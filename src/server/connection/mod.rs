@@ -324,8 +324,10 @@ impl<'s> Connection<'s> {
     }
 
     fn say(&mut self, reply: &Reply) {
-        // A refused login has its own line, and so has the end of a session.
-        if reply.code() >= 400 && !matches!(reply.code(), 421 | 535) {
+        // A refused login has its own line, and so has the end of a session, which only
+        // one 421 gives as the reply to a command.
+        let is_refusal = reply.code() >= 400 && !matches!(reply.code(), 421 | 535);
+        if is_refusal || *reply == reply::TOO_MANY_ERRORS_421 {
             self.log_refusal(reply);
         }
         self.shared.metrics.replied(reply);
