@@ -10,9 +10,11 @@
 #
 # A REQ is answered once for its account and X-Mms-Transaction-ID, also if the client
 # sent it twice. If this script is killed between the peer's 250 and its note in
-# STATE, the RES is sent again: the peer recognises it by the Transaction-ID. A RES that
-# the peer does not accept is sent again every 10 seconds while this runs, and by the
-# next run.
+# STATE, the next run sends that one RES again, and no other: the peer recognises it by
+# the Transaction-ID. A RES that the peer does not accept is sent again every 10 seconds
+# while this runs, and by the next run. A REQ that asks for an answer and cannot get one,
+# such as one without a Transaction-ID, is reported. Notes of REQs that have left the
+# spool are of no more use: find STATE -type f -mtime +30 -delete
 #
 # RELAYS has a line for each account that sends REQs; `*` is any other:
 #
@@ -22,7 +24,7 @@
 # SYSTEM_ID and PASSWORD_FILE are what this side logs in with at the peer. With tls the
 # peer's certificate is verified with CA_FILE, or with the system's certificates.
 #
-# Exit status: 0, 1 if an answer could not be sent, 2 for a usage error. Needs mm4spool
+# Exit status: 0, 1 if an answer could not be sent or the spool not be read, 2 for a usage error. Needs mm4spool
 # ($MM4SPOOL_PROGRAM, or from PATH), flock, and swaks or sendmail.
 
 set -euo pipefail
@@ -30,24 +32,25 @@ set -euo pipefail
 MM4SPOOL_PROGRAM=${MM4SPOOL_PROGRAM:-mm4spool}
 RETRY_EVERY=10
 
-MODE=once STOPPING='' FOLLOWER=''
+MODE=once STOPPING='' FOLLOWER='' RETRIED_AT=0
 # The REQs whose answer was not accepted: id and account.
 declare -A PENDING=()
 
 main() {
-    local line
+    local line lister
     parse "$@"
     trap 'STOPPING=yes' TERM INT HUP
     trap '[[ -z $FOLLOWER ]] || kill "$FOLLOWER" 2>/dev/null || true' EXIT
     if [[ $MODE == follow ]]; then
         # Begun before the list, so that nothing falls between the two.
-        exec {ARRIVED}< <(exec "$MM4SPOOL_PROGRAM" follow --json --type forward.REQ "$SPOOL" 2>/dev/null)
+        exec {ARRIVED}< <(exec "$MM4SPOOL_PROGRAM" follow --json --type forward.REQ -- "$SPOOL")
         FOLLOWER=$!
     fi
-    while IFS= read -r line; do
-        [[ -z $STOPPING ]] || break
-        answer_line "$line"
-    done < <("$MM4SPOOL_PROGRAM" list --json --type forward.REQ "$SPOOL")
+    exec {LISTED}< <(exec "$MM4SPOOL_PROGRAM" list --json --type forward.REQ -- "$SPOOL")
+    lister=$!
+    while [[ -z $STOPPING ]] && IFS= read -r -u "$LISTED" line; do answer_line "$line"; done
+    exec {LISTED}<&-
+    [[ -n $STOPPING ]] || wait "$lister" || die "mm4spool cannot list $SPOOL"
     [[ $MODE != follow ]] || follow
     ((${#PENDING[@]} == 0))
 }
@@ -77,30 +80,42 @@ parse() {
 }
 
 warn() { printf 'respond.sh: %s\n' "$*" >&2; }
+die() {
+    warn "$*"
+    exit 1
+}
 
 follow() {
-    local line id status
+    local line='' part status
     while [[ -z $STOPPING ]]; do
         status=0
-        IFS= read -r -t "$RETRY_EVERY" -u "$ARRIVED" line || status=$?
+        IFS= read -r -t "$RETRY_EVERY" -u "$ARRIVED" part || status=$?
+        # At the end of the time this may be the beginning of a line.
+        line+=$part
         if ((status == 0)); then
             answer_line "$line"
-        elif ((status > 128)); then
-            for id in "${!PENDING[@]}"; do
-                [[ -n $STOPPING ]] || answer "$id" "${PENDING[$id]}"
-            done
-        else
-            warn "mm4spool follow has ended"
-            PENDING[follow]=-
-            return
+            line=''
+        elif ((status <= 128)); then
+            [[ -n $STOPPING ]] || die "mm4spool follow has ended"
         fi
+        ((SECONDS < RETRIED_AT + RETRY_EVERY)) || answer_pending
     done
+}
+
+answer_pending() {
+    local id
+    for id in "${!PENDING[@]}"; do
+        [[ -n $STOPPING ]] || answer "$id" "${PENDING[$id]}"
+    done
+    RETRIED_AT=$SECONDS
 }
 
 # answer_line LINE: LINE is the JSON object of a message, which begins with its id, its
 # path, its time and its account.
 answer_line() {
     local string='"(([^"\\]|\\.)*)"'
+    # A string has no quotation marks that are not escaped: this is the key.
+    [[ $1 == *',"ack_request":true,'* ]] || return 0
     if [[ $1 =~ ^\{\"id\":$string,\"path\":$string,\"time\":[^,]*,\"account\":($string|null), ]]; then
         answer "${BASH_REMATCH[1]}" "${BASH_REMATCH[6]:--}"
     else
@@ -111,12 +126,10 @@ answer_line() {
 # answer ID ACCOUNT: sends the RES of a REQ unless that was done before.
 answer() {
     local id=$1 account=$2 response transaction note lock
-    unset "PENDING[$id]"
-    if ! response=$("$MM4SPOOL_PROGRAM" respond "$SPOOL" "$id" 2>&1); then
-        # None was asked for, or the message cannot be answered, or it was moved.
-        warn "no answer: ${response#mm4spool: }"
-        return
-    fi
+    # In single quotes: the shell would run what looks like a command in an id.
+    unset 'PENDING[$id]'
+    # If it fails it says why: the message cannot be answered, or has left the spool.
+    response=$("$MM4SPOOL_PROGRAM" respond -- "$SPOOL" "$id") || return 0
     transaction=$(field X-Mms-Transaction-ID "$response")
     note=$STATE/$(printf '%s\n%s' "$account" "$transaction" | sha256sum | cut -d ' ' -f 1)
     exec {lock}>>"$note"
@@ -124,7 +137,7 @@ answer() {
     if [[ ! -s $note ]]; then
         if send "$account" "$response"; then
             printf '%s\n' "$id" >&"$lock"
-            printf 'answered %s account=%s transaction=%s\n' "$id" "$account" "$transaction"
+            printf 'answered %q account=%q transaction=%q\n' "$id" "$account" "$transaction"
         else
             PENDING[$id]=$account
         fi
@@ -154,7 +167,8 @@ send() {
 
 # relay_of ACCOUNT: what its line says after the account.
 relay_of() {
-    awk -v account="$1" '
+    ACCOUNT=$1 awk '
+        BEGIN { account = ENVIRON["ACCOUNT"] }
         $1 ~ /^#/ || NF < 2 { next }
         $1 == account || ($1 == "*" && any == "") {
             line = $0
