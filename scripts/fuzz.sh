@@ -3,8 +3,8 @@
 #
 #   scripts/fuzz.sh [--minimise] [SECONDS] [TARGET]
 #
-# SECONDS for each target, 60 by default; TARGET is `session` or
-# `header`, both by default. Begins with tests/corpus and with what
+# SECONDS for each target, 60 by default; TARGET is `session`,
+# `header` or `proxy`, all by default. Begins with tests/corpus and with what
 # earlier runs have found, which is kept in tests/fuzz/corpus, outside git. An
 # input that breaks a promise is shown and kept in tests/fuzz/artifacts; status 1.
 #
@@ -23,15 +23,15 @@ INPUT_SECONDS=10
 INPUT_MEMORY=1024
 # How reluctantly inputs grow (100 is libFuzzer's own): a whole session is long.
 LENGTH_CONTROL=10
-# Files that --minimise fills tests/corpus up to; tests/corpus.rs fails at 200 in all.
-declare -A MAX_FILES=([session]=135 [header]=60)
+# Files that --minimise fills tests/corpus up to; tests/corpus.rs fails at 260 in all.
+declare -A MAX_FILES=([session]=135 [header]=60 [proxy]=60)
 
 main() {
     local seconds='' minimise='' targets=() target
     while (($# > 0)); do
         case $1 in
         --minimise) minimise=1 ;;
-        session | header) targets+=("$1") ;;
+        session | header | proxy) targets+=("$1") ;;
         '' | *[!0-9]* | 0*) usage ;;
         *) seconds=$1 ;;
         esac
@@ -39,7 +39,7 @@ main() {
     done
     cd "$ROOT"
     require_fuzzer
-    ((${#targets[@]} > 0)) || targets=(session header)
+    ((${#targets[@]} > 0)) || targets=(session header proxy)
     for target in "${targets[@]}"; do
         look "$target" "${seconds:-60}"
         [[ -z $minimise ]] || keep "$target"
@@ -48,7 +48,7 @@ main() {
 }
 
 usage() {
-    warn "usage: scripts/fuzz.sh [--minimise] [SECONDS] [session|header]"
+    warn "usage: scripts/fuzz.sh [--minimise] [SECONDS] [session|header|proxy]"
     exit 2
 }
 

@@ -21,7 +21,7 @@ mod notify;
 pub mod options;
 mod peers;
 mod prompt;
-mod proxy;
+pub mod proxy;
 mod run;
 pub mod sandbox;
 pub mod shared;

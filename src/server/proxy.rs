@@ -14,12 +14,12 @@ use super::stream::{Clock, Received, Stream};
 use crate::log;
 
 /// Bytes of a header of version 1 with its CRLF (section 2.1).
-const MAX_LINE: usize = 107;
+pub const MAX_LINE: usize = 107;
 /// Bytes of the shortest header of version 1, `PROXY UNKNOWN` and CRLF.
 const MIN_LINE: usize = 15;
 /// Bytes of a header of version 2, additional fields included: load balancers
 /// send a few hundred at most.
-const MAX_HEADER: usize = 4096;
+pub const MAX_HEADER: usize = 4096;
 /// Bytes before the addresses of version 2.
 const FIXED: usize = 16;
 /// What version 2 begins with.
@@ -68,7 +68,7 @@ pub(crate) fn read(
 
 /// What a header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Header {
+pub enum Header {
     /// The client's address.
     Client(SocketAddr),
     /// Nothing about a client: the socket's own address counts.
@@ -77,10 +77,14 @@ pub(crate) enum Header {
 
 /// Why a connection has no valid header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HeaderError {
+pub enum HeaderError {
+    /// It begins as no header does.
     Missing,
+    /// It is no header to the letter.
     Malformed,
+    /// It is longer than any that is read.
     TooLong,
+    /// Its CRC32C is wrong.
     Checksum,
 }
 
@@ -99,13 +103,13 @@ impl std::error::Error for HeaderError {}
 
 /// Collects the bytes of a header.
 #[derive(Debug, Default)]
-pub(crate) struct HeaderReader {
+pub struct HeaderReader {
     bytes: Vec<u8>,
 }
 
 impl HeaderReader {
     /// How many bytes may be read at most, so that none after the header is.
-    pub(crate) fn wanted(&self) -> usize {
+    pub fn wanted(&self) -> usize {
         let have = self.bytes.len();
         match self.bytes.first() {
             None => 1,
@@ -121,7 +125,7 @@ impl HeaderReader {
 
     /// Takes the next bytes, at most as many as wanted; gives the header once it
     /// is complete.
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<Option<Header>, HeaderError> {
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Option<Header>, HeaderError> {
         self.bytes.extend_from_slice(bytes);
         let read = self.bytes.as_slice();
         if begins(read, b"PROXY ") {
@@ -160,14 +164,12 @@ fn begins(read: &[u8], prefix: &[u8]) -> bool {
 fn parse_line(line: &[u8]) -> Result<Header, HeaderError> {
     let malformed = HeaderError::Malformed;
     let line = line.strip_suffix(b"\r\n").ok_or(malformed)?;
-    if line.contains(&b'\r') {
-        return Err(malformed);
-    }
-    let text = std::str::from_utf8(line).map_err(|_| malformed)?;
-    let rest = text.strip_prefix("PROXY ").ok_or(malformed)?;
-    if rest == "UNKNOWN" || rest.starts_with("UNKNOWN ") {
+    let rest = line.strip_prefix(b"PROXY ").ok_or(malformed)?;
+    if rest == b"UNKNOWN" || rest.starts_with(b"UNKNOWN ") {
+        // What follows is ignored, whatever it is.
         return Ok(Header::Socket);
     }
+    let rest = std::str::from_utf8(rest).map_err(|_| malformed)?;
     let fields: Vec<_> = rest.split(' ').collect();
     let [family, source, destination, from, to] = fields.as_slice() else {
         return Err(malformed);
@@ -180,7 +182,8 @@ fn parse_line(line: &[u8]) -> Result<Header, HeaderError> {
         }
     };
     let port = |text: &str| -> Option<u16> {
-        let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+        // No zero in front, which std rejects in addresses.
+        let plain = text == "0" || !text.starts_with(['0', '+']);
         plain.then(|| text.parse().ok()).flatten()
     };
     address(destination).and(port(to)).ok_or(malformed)?;
@@ -412,22 +415,5 @@ mod tests {
     fn the_checksum_is_crc32c() {
         // The check value of CRC-32/ISCSI.
         assert_eq!(crc32c(b"123456789".iter().copied()), 0xE306_9283);
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn any_bytes_give_a_header_or_an_error(bytes: Vec<u8>, prefix in 0..3_usize) {
-            let prefix = [&b""[..], b"PROXY TCP4 ", SIGNATURE][prefix];
-            let mut rest = &[prefix, &bytes].concat()[..];
-            let mut reader = HeaderReader::default();
-            while !rest.is_empty() {
-                let (now, later) = rest.split_at(reader.wanted().min(rest.len()));
-                rest = later;
-                if !matches!(reader.push(now), Ok(None)) {
-                    break;
-                }
-                assert!(reader.bytes.len() <= MAX_HEADER);
-            }
-        }
     }
 }
