@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs a real HAProxy with scripts/cluster/haproxy.cfg in front of three mm4d: plain and
 # TLS pass-through with PROXY v2, health checks by SMTP, a server that drains under load,
-# and one that is killed.
+# and one that is killed. Before that, health checks of every form (haproxy/checks.cfg) of
+# a server with --proxy-from and of one without.
 #
 #   scripts/check-haproxy.sh
 #
@@ -27,7 +28,8 @@ main() {
     trap end_all EXIT
     make_credentials
     local name
-    for name in a b c; do start_one "$name"; done
+    check_forms
+    for name in a b c; do start_one "$name" --proxy-from 127.0.0.1/32; done
     start_balancer
     check_quiet
     check_messages plain "$BALANCER_PLAIN"
@@ -53,14 +55,16 @@ end_all() {
     clean_up "$status"
 }
 
-# start_one NAME: a server with its own spool, on the ports it had before, or on free ones.
+# start_one NAME OPTION...: a server with its own spool, on the ports it had before, or on
+# free ones. LOG_LEVEL is info unless set.
 start_one() {
     local name=$1 pipe=$TEMP/$1.pipe line kind output
+    shift
     rm -f "$pipe" && mkfifo "$pipe"
-    RUST_LOG=info "$MM4D" --listen "${PLAIN[$name]:-127.0.0.1:0}" --tls-listen "${TLS[$name]:-127.0.0.1:0}" \
+    RUST_LOG=${LOG_LEVEL:-info} "$MM4D" --listen "${PLAIN[$name]:-127.0.0.1:0}" --tls-listen "${TLS[$name]:-127.0.0.1:0}" \
         --hostname "$name" --cert "$TEMP/certs/server.pem" --key "$TEMP/certs/server.key" \
-        --accounts "$TEMP/accounts" --spool "$TEMP/spool-$name" --proxy-from 127.0.0.1/32 \
-        --drain 4 >"$pipe" 2>>"$TEMP/$name.log" &
+        --accounts "$TEMP/accounts" --spool "$TEMP/spool-$name" \
+        --drain 4 "$@" >"$pipe" 2>>"$TEMP/$name.log" &
     PIDS[$name]=$!
     exec {output}<"$pipe"
     for kind in plain tls; do
@@ -70,12 +74,56 @@ start_one() {
     exec {output}<&-
 }
 
+# free_ports COUNT: a line for each.
+free_ports() {
+    python3 -c '
+import socket, sys
+sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(sys.argv[1]))]
+for one in sockets: print(one.getsockname()[1])' "$1"
+}
+
+# Every form of check succeeds, and none causes a line above debug.
+check_forms() {
+    local name lines count statistics
+    LOG_LEVEL=debug start_one proxied --proxy-from 127.0.0.1/32
+    LOG_LEVEL=debug start_one direct
+    statistics=127.0.0.1:$(free_ports 1)
+    CHECKS_STATISTICS=$statistics PROXIED_PLAIN=${PLAIN[proxied]} PROXIED_TLS=${TLS[proxied]} \
+        DIRECT_PLAIN=${PLAIN[direct]} DIRECT_TLS=${TLS[direct]} \
+        haproxy -db -f "$ROOT/scripts/haproxy/checks.cfg" >"$TEMP/checks.log" 2>&1 &
+    BALANCER_PID=$!
+    # Several of each, and then until all have succeeded.
+    sleep 3
+    if wait_until "every form of check to succeed" all_up "$statistics"; then
+        pass "$(statistics_of "$statistics" | wc -l) forms of check succeed, on both ports, with --proxy-from and without"
+    else
+        say "$(statistics_of "$statistics" | grep -v ' UP$')"
+    fi
+    kill -KILL "$BALANCER_PID"
+    wait "$BALANCER_PID" 2>/dev/null || true
+    for name in proxied direct; do
+        kill -TERM "${PIDS[$name]}"
+        wait "${PIDS[$name]}" || fail "$name: ended with status $?"
+        unset "PIDS[$name]"
+        count=$(grep -c 'DEBUG mm4d\] connected' "$TEMP/$name.log")
+        lines=$(grep -v ' DEBUG ' "$TEMP/$name.log" | grep -E ' peer=| suppressed ' || true)
+        if [[ -z $lines ]] && ((count >= 100)); then
+            pass "$name: $count connections of checks leave no line above debug"
+        else
+            fail "$name: $count connections of checks left these lines:" "$(head -n 5 <<<"$lines")"
+        fi
+    done
+}
+
+# all_up STATISTICS: no server is down, or not checked yet.
+all_up() {
+    local states
+    states=$(statistics_of "$1") && [[ -n $states ]] && ! grep -qv ' UP$' <<<"$states"
+}
+
 start_balancer() {
     local port=(0 0 0)
-    mapfile -t port < <(python3 -c '
-import socket
-sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-for one in sockets: print(one.getsockname()[1])')
+    mapfile -t port < <(free_ports 3)
     BALANCER_PLAIN=127.0.0.1:${port[0]} BALANCER_TLS=127.0.0.1:${port[1]} BALANCER_STATISTICS=127.0.0.1:${port[2]}
     BALANCER_PLAIN=$BALANCER_PLAIN BALANCER_TLS=$BALANCER_TLS BALANCER_STATISTICS=$BALANCER_STATISTICS \
         A_PLAIN=${PLAIN[a]} B_PLAIN=${PLAIN[b]} C_PLAIN=${PLAIN[c]} A_TLS=${TLS[a]} B_TLS=${TLS[b]} C_TLS=${TLS[c]} \
@@ -85,17 +133,20 @@ for one in sockets: print(one.getsockname()[1])')
     pass "HAProxy takes its configuration, and its SMTP check finds three servers"
 }
 
-# statistics: a line for each server of the plain backend: name, state.
-statistics() {
-    python3 - "$BALANCER_STATISTICS" <<'PYTHON'
+# statistics_of ADDRESS: a line for each server of a balancer: backend/name, state.
+statistics_of() {
+    python3 - "$1" <<'PYTHON'
 import csv, sys, urllib.request
 with urllib.request.urlopen(f"http://{sys.argv[1]}/;csv", timeout=5) as page:
     text = page.read().decode().lstrip("# ")
 for row in csv.DictReader(text.splitlines()):
-    if row["pxname"] == "plain" and row["svname"] in "abc":
-        print(row["svname"], row["status"].split()[0])
+    if row["svname"] not in ("FRONTEND", "BACKEND"):
+        print(f'{row["pxname"]}/{row["svname"]}', row["status"])
 PYTHON
 }
+
+# statistics: the same of the plain backend: name, state.
+statistics() { statistics_of "$BALANCER_STATISTICS" | sed -n 's#^plain/\([^ ]*\) \([^ ]*\).*#\1 \2#p'; }
 
 servers_up() { [[ $(statistics 2>/dev/null | grep -c ' UP$') == "$1" ]]; }
 state_of() { [[ $(statistics 2>/dev/null) == *"$1 $2"* ]]; }
@@ -171,7 +222,7 @@ check_drain() {
         wait_until "the balancer to see that $name drains" state_of "$name" DOWN || failed=yes
         wait "${PIDS[$name]}" || status=$?
         ((status == 0)) || failed=yes
-        start_one "$name"
+        start_one "$name" --proxy-from 127.0.0.1/32
         wait_until "$name to be up again" servers_up 3 || failed=yes
     done
     : >"$TEMP/rolled"

@@ -235,6 +235,36 @@ fn a_health_check_is_not_logged() {
     }
 }
 
+/// `check-ssl` of HAProxy: with TLS 1.3 the handshake is over for the client before it is
+/// for the server.
+#[test]
+fn a_check_that_resets_after_its_handshake_is_not_logged() {
+    let server = server(&[]);
+    let checks = 3;
+    for _ in 0..checks {
+        let mut client = Client::plain(server.tls);
+        client.send(&version2(0x20, 0, &[]));
+        let socket = client.socket();
+        let mut tls = support::tls_connection(&server.ca);
+        while tls.is_handshaking() {
+            while tls.wants_write() && tls.is_handshaking() {
+                tls.write_tls(&mut &*socket).unwrap();
+            }
+            tls.read_tls(&mut &*socket).unwrap();
+            tls.process_new_packets().unwrap();
+        }
+        // Its last flight is not sent.
+        let socket = socket2::SockRef::from(socket);
+        socket.set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    }
+    wait_for("the end of all", || {
+        let log = server.log();
+        (log.matches("mm4d] disconnected").count() == checks).then_some(())
+    });
+    let log = server.log();
+    assert!(!log.contains("handshake failed"), "{log}");
+}
+
 #[test]
 fn limits_and_networks_count_the_client_of_the_header() {
     let builder = Builder::new()

@@ -88,16 +88,7 @@ impl Client {
         versions: &[&'static SupportedProtocolVersion],
         ca: &CertificateDer<'static>,
     ) -> Client {
-        let mut roots = RootCertStore::empty();
-        roots.add(ca.clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let name = ServerName::try_from("localhost").unwrap();
-        let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+        let connection = connection_of(versions, ca);
         let stream = StreamOwned::new(connection, socket.try_clone().unwrap());
         Client::new(Box::new(stream), socket)
     }
@@ -254,6 +245,27 @@ impl Client {
     fn fail(&self, what: &str) -> ! {
         panic!("{what}; the transcript:\n{}", self.transcript);
     }
+}
+
+/// TLS without a socket, trusting `ca` alone.
+pub fn tls_connection(ca: &CertificateDer<'static>) -> ClientConnection {
+    connection_of(rustls::DEFAULT_VERSIONS, ca)
+}
+
+fn connection_of(
+    versions: &[&'static SupportedProtocolVersion],
+    ca: &CertificateDer<'static>,
+) -> ClientConnection {
+    let mut roots = RootCertStore::empty();
+    roots.add(ca.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    ClientConnection::new(Arc::new(config), name).unwrap()
 }
 
 fn connect(address: SocketAddr) -> TcpStream {

@@ -14,7 +14,7 @@ pub mod server;
 pub mod smuggling;
 
 #[allow(unused_imports, reason = "each test uses its part")]
-pub use client::{Client, id, wire};
+pub use client::{Client, id, tls_connection, wire};
 #[allow(unused_imports, reason = "each test uses its part")]
 pub use server::{Builder, Server, content, make_certificate, names};
 

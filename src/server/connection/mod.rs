@@ -151,13 +151,7 @@ impl<'s> Connection<'s> {
             Ok(()) => self
                 .converse()
                 .unwrap_or_else(|error| error.to_string().into()),
-            Err(why) => {
-                // A client that connects and sends nothing is a health check.
-                if self.stream.has_received() {
-                    log::handshake_failed(self.peer, &why);
-                }
-                why
-            }
+            Err(why) => why,
         };
         // The draft is removed before the wait for the client's last bytes.
         self.draft = None;
@@ -180,13 +174,21 @@ impl<'s> Connection<'s> {
             deadline: self.login_deadline,
             stop: Some(self.shared.stop.sessions()),
         };
-        match self.stream.handshake(clock) {
-            Ok(Received::Bytes(_)) => Ok(()),
-            Ok(Received::End) => Err("client closed".into()),
-            Ok(Received::Deadline) => Err("timeout".into()),
-            Ok(Received::Stop) => Err("shutting down".into()),
-            Err(error) => Err(error.to_string().into()),
+        let result = self.stream.handshake(clock);
+        // A health check connects and sends nothing, or it resets the connection when
+        // the handshake is done on its side.
+        let is_check = !self.stream.has_received() || result.as_ref().is_err_and(is_reset);
+        let why: Why = match result {
+            Ok(Received::Bytes(_)) => return Ok(()),
+            Ok(Received::End) => "client closed".into(),
+            Ok(Received::Deadline) => "timeout".into(),
+            Ok(Received::Stop) => "shutting down".into(),
+            Err(error) => error.to_string().into(),
+        };
+        if !is_check {
+            log::handshake_failed(self.peer, &why);
         }
+        Err(why)
     }
 
     /// Runs the dialogue until one side ends it; returns why.
@@ -366,4 +368,9 @@ impl<'s> Connection<'s> {
         let text = String::from_utf8_lossy(reply.as_bytes());
         ControlFlow::Break(text.trim_end().to_owned().into())
     }
+}
+
+fn is_reset(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset};
+    matches!(error.kind(), ConnectionReset | BrokenPipe)
 }
