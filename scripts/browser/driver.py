@@ -9,7 +9,7 @@ from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
-DEADLINE = 60
+DEADLINE = 180
 
 
 class Checks:
@@ -25,6 +25,13 @@ class Checks:
         else:
             self.failed += 1
             print(f'FAILED  {what}: {detail}')
+        sys.stdout.flush()
+        return bool(holds)
+
+    def figure(self, what, seconds, mark):
+        """A time, and the mark that it should keep; only ten times that is a failure."""
+        note = '' if seconds < mark else f', ABOVE THE MARK of {mark:.0f} s'
+        self.that(f'{what} in {seconds:.1f} s{note}', seconds < 10 * mark, f'the mark is {mark:.0f} s')
 
     def skip(self, what):
         self.skipped += 1

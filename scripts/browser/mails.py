@@ -2,7 +2,8 @@
 
     mails.py joined DIR       a request, its answer and a report on it
     mails.py hostile DIR      mails that try to be active
-    mails.py many N DIR       N mails, most with a picture of 100 kB"""
+    mails.py many N DIR SIDE  N mails, most with a picture of so many pixels a side: 45
+                              of them have 8 kB, 158 have 100 kB"""
 import base64
 import os
 import random
@@ -77,8 +78,8 @@ def png(side, seed):
             + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b''))
 
 
-def many(count, root):
-    pictures = [base64.encodebytes(png(213, seed)).replace(b'\n', b'\r\n') for seed in range(4)]
+def many(count, root, side):
+    pictures = [png(side, seed) for seed in range(4)]
     for at in range(count):
         if at % 5 == 4:
             mail = mm4('MM4_forward.RES', f'T{at - 1}', f'M{at - 1}',
@@ -89,10 +90,12 @@ def many(count, root):
                         f'Subject: Holiday {at}\r\nContent-Type: multipart/mixed; boundary=q\r\n\r\n'
                         f'--q\r\nContent-Type: text/plain; name=t.txt\r\n\r\nThe text of message {at}, needle{at}.\r\n'
                         '--q\r\nContent-Type: image/png; name=p.png\r\nContent-Transfer-Encoding: base64\r\n\r\n').encode()
-                    + pictures[at % 4] + b'--q--\r\n')
+                    # No two are alike, as a browser keeps equal data once.
+                    + base64.encodebytes(pictures[at % 4] + os.urandom(len(pictures[0]) // 2)).replace(b'\n', b'\r\n')
+                    + b'--q--\r\n')
         write(root, 60 * at, 'carrier-one' if at % 3 else 'carrier-two', mail)
 
 
 if __name__ == '__main__':
     command, *rest = sys.argv[1:]
-    {'joined': joined, 'hostile': hostile, 'many': lambda n, root: many(int(n), root)}[command](*rest)
+    {'joined': joined, 'hostile': hostile, 'many': lambda n, root, side: many(int(n), root, int(side))}[command](*rest)

@@ -17,7 +17,7 @@ use crate::inspect::exchange::Exchanges;
 use crate::inspect::filter::Filter;
 use crate::inspect::message::Message;
 use crate::inspect::output::page::{
-    Context, Kind, Relations, Row, Source, article, day, empty, harmless, has_picture,
+    Context, Kind, Relations, Row, Source, article, day, empty, harmless, has_picture, name_of,
 };
 use crate::inspect::store::{Entry, Store};
 use crate::mm4::MessageType;
@@ -156,7 +156,7 @@ fn page(
             }
             body {
                 header.bar {
-                    h1 { a href="/" dir="auto" { (title) } }
+                    h1 { a href="/" dir="auto" title=(title) { (name_of(&title)) } }
                     (search(query))
                     nav.chips #filters aria-label="Filters" { (chips(query, list)) }
                     p.made role="status" #status { (shared.index.len()) " messages" }

@@ -18,13 +18,19 @@ const MAX_RECIPIENTS: usize = 12;
 
 /// The article of a message, with `id` as its address in the page.
 pub(crate) fn article(message: &Message<'_>, context: &Context<'_>, id: &str) -> Markup {
+    let letters = Cell::new(MAX_LETTERS);
+    let medium = Medium {
+        source: context.source,
+        id: message.id,
+        letters: &letters,
+    };
     html! {
         article id=(id) tabindex="-1" aria-label={ "Message " (harmless(message.id)) } {
             (heading(message))
             (related(context))
             (findings(context))
-            (screen(message, context))
-            (details::details(message, context))
+            (screen(message, &medium))
+            (details::details(message, &medium))
         }
     }
 }
@@ -90,21 +96,16 @@ fn findings(context: &Context<'_>) -> Markup {
 
 /// What a phone would show: the slides, then what is on none of them; of a
 /// report or a response what it says.
-fn screen(message: &Message<'_>, context: &Context<'_>) -> Markup {
+fn screen(message: &Message<'_>, medium: &Medium<'_>) -> Markup {
     let statuses = view::statuses(message);
     let presentation = message.presentation.as_ref();
     let mut shown: Vec<usize> = presentation.iter().map(|(number, _)| *number).collect();
     let slides: &[Slide] = presentation.map_or(&[], |(_, found)| &found.slides);
-    let letters = Cell::new(MAX_LETTERS);
-    let medium = Medium {
-        source: context.source,
-        letters: &letters,
-    };
     let count = slides.len();
     let slides: Vec<Markup> = slides
         .iter()
         .enumerate()
-        .map(|(at, of)| slide(message, of, (at + 1, count), &medium, &mut shown))
+        .map(|(at, of)| slide(message, of, (at + 1, count), medium, &mut shown))
         .collect();
     let is_shown = |part: &&Part<'_>| part.number.is_some_and(|number| shown.contains(&number));
     let rest: Vec<_> = message.leaves().filter(|part| !is_shown(part)).collect();

@@ -1,9 +1,12 @@
 //! The filters of the page of `gallery`: by kind, account and findings, with the style
 //! alone.
 //!
-//! Each filter is a radio button; a rule of the style hides what it does not select.
+//! Each filter is a radio button before the list, and its label in the bar; a rule of the
+//! style hides what it does not select. No rule has `:has()`: a browser would look through
+//! the list for each piece of it that it has read, and 5,000 messages take a minute.
 //! Limit: [`MAX_ACCOUNTS`] accounts have a filter of their own.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use maud::{Markup, html};
@@ -57,29 +60,40 @@ impl Chips {
         self.kinds.iter().sum()
     }
 
-    /// The radio buttons.
-    pub(super) fn markup(&self) -> Markup {
+    /// The radio buttons, which must stand before the bar and the list: first the kinds,
+    /// then the accounts.
+    pub(super) fn inputs(&self) -> Markup {
+        let all_accounts = (self.shown_accounts().len() > 1).then_some("a");
+        html! {
+            (input("k", "k"))
+            @for id in self.kinds() { (input("k", &id)) }
+            @if let Some(id) = all_accounts {
+                (input("a", id))
+                @for id in self.account_ids() { (input("a", &id)) }
+            }
+        }
+    }
+
+    /// Their labels.
+    pub(super) fn labels(&self) -> Markup {
         let kinds = Kind::ALL.into_iter().zip(self.kinds).enumerate();
         let kinds = kinds.filter(|(_, (_, count))| *count > 0);
         html! {
-            form.chips aria-label="Filters" {
-                fieldset {
-                    legend { "Kind" }
-                    (chip("k", "k", html! { "All" }, Some(self.all()), true))
+            div.chips role="group" aria-label="Filters" tabindex="0" {
+                div role="group" aria-label="Kind" {
+                    (label("k", html! { "All" }, Some(self.all())))
                     @for (at, (kind, count)) in kinds {
-                        (chip("k", &format!("k{at}"), html! { (kind.plural()) }, Some(count), false))
+                        (label(&format!("k{at}"), html! { (kind.plural()) }, Some(count)))
                     }
                     @if self.with_findings > 0 {
-                        (chip("k", "f", html! { "With findings" }, Some(self.with_findings), false))
+                        (label("f", html! { "With findings" }, Some(self.with_findings)))
                     }
                 }
                 @if self.shown_accounts().len() > 1 {
-                    fieldset {
-                        legend { "Account" }
-                        (chip("a", "a", html! { "Every account" }, None, true))
+                    div role="group" aria-label="Account" {
+                        (label("a", html! { "Every account" }, None))
                         @for (at, (name, count)) in self.shown_accounts().iter().enumerate() {
-                            @let name = html! { bdi { (harmless(name)) } };
-                            (chip("a", &format!("a{at}"), name, Some(*count), false))
+                            (label(&format!("a{at}"), html! { bdi { (harmless(name)) } }, Some(*count)))
                         }
                     }
                 }
@@ -87,45 +101,52 @@ impl Chips {
         }
     }
 
-    /// The rules that make the radio buttons select.
+    /// The rules that make the radio buttons select. A message that is open stays, since
+    /// a link may have opened it.
     pub(super) fn style(&self) -> String {
         let mut style = String::new();
-        let kinds = (0..self.kinds.len()).map(|at| format!("k{at}"));
-        let accounts = (0..self.shown_accounts().len()).map(|at| format!("a{at}"));
-        for id in kinds.chain(accounts).chain(["f".to_owned()]) {
+        let all = ["k".to_owned(), "a".to_owned()];
+        for id in all
+            .into_iter()
+            .chain(self.kinds())
+            .chain(self.account_ids())
+        {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 style,
-                "body:has(#{id}:checked) .m:not(.{id}):not(:has(:target)),\
-                 body:has(#{id}:checked) .day:not(:has(.{id})):not(:has(:target)){{display:none}}"
+                "#{id}:checked~.bar label[for={id}]{{background:var(--accent);border-color:var(--accent);\
+                 color:var(--on-accent)}}\
+                 #{id}:checked~.bar label[for={id}] small{{color:inherit}}\
+                 #{id}:focus-visible~.bar label[for={id}]{{outline:2px solid var(--accent);outline-offset:2px}}"
+            );
+            if id == "k" || id == "a" {
+                continue;
+            }
+            let _ = writeln!(
+                style,
+                "#{id}:checked~.list .m:not(.{id}):not([open]),\
+                 #{id}:checked~.list .day:not(.{id})>h2{{display:none}}"
             );
         }
-        self.style_of_nothing(&mut style);
+        self.style_of_two(&mut style);
         style
     }
 
-    /// Where two filters select nothing together, the page says so, and shows no day.
-    fn style_of_nothing(&self, style: &mut String) {
-        for account in 0..self.shown_accounts().len() {
+    /// Where two filters select nothing together, the page says so.
+    fn style_of_two(&self, style: &mut String) {
+        for account in 0..self.account_ids().count() {
             let of_account = |found: &&(usize, Option<usize>, bool)| found.1 == Some(account);
             let found: Vec<_> = self.together.iter().filter(of_account).collect();
-            let kinds = (0..self.kinds.len()).map(|kind| {
-                let is_there = found.iter().any(|found| found.0 == kind);
-                (format!("k{kind}"), is_there)
-            });
-            let findings = ("f".to_owned(), found.iter().any(|found| found.2));
-            for (id, is_there) in kinds.chain([findings]) {
-                let both = format!("body:has(#a{account}:checked):has(#{id}:checked)");
-                let _ = match is_there {
-                    true => writeln!(
-                        style,
-                        "{both} .day:not(:has(.a{account}.{id})):not(:has(:target)){{display:none}}"
-                    ),
-                    false => writeln!(
-                        style,
-                        "{both} .nothing{{display:block}}{both} .day:not(:has(:target)){{display:none}}"
-                    ),
-                };
+            for id in self.kinds() {
+                let is_there = found.iter().any(|found| match id.as_str() {
+                    "f" => found.2,
+                    id => id == format!("k{}", found.0),
+                });
+                let both = format!("#{id}:checked~#a{account}:checked~.list ");
+                let _ = writeln!(style, "{both}.day:not(.{id}a{account})>h2{{display:none}}");
+                if !is_there {
+                    let _ = writeln!(style, "{both}.nothing{{display:block}}");
+                }
             }
         }
     }
@@ -143,30 +164,67 @@ impl Chips {
         }
     }
 
+    /// The filters beside "All" that select something.
+    fn kinds(&self) -> impl Iterator<Item = String> {
+        let kinds = self.kinds.iter().enumerate();
+        let kinds = kinds.filter(|(_, count)| **count > 0);
+        let findings = (self.with_findings > 0).then(|| "f".to_owned());
+        kinds.map(|(at, _)| format!("k{at}")).chain(findings)
+    }
+
+    fn account_ids(&self) -> impl Iterator<Item = String> {
+        let count = self.shown_accounts().len();
+        (0..count)
+            .filter(move |_| count > 1)
+            .map(|at| format!("a{at}"))
+    }
+
     fn shown_accounts(&self) -> &[(String, usize)] {
         self.accounts.get(..MAX_ACCOUNTS).unwrap_or(&self.accounts)
     }
 }
 
-fn chip(group: &str, id: &str, label: Markup, count: Option<usize>, is_chosen: bool) -> Markup {
+/// The first of a group is chosen.
+fn input(group: &str, id: &str) -> Markup {
+    html! { input.filter type="radio" name=(group) id=(id) checked[group == id]; }
+}
+
+fn label(id: &str, text: Markup, count: Option<usize>) -> Markup {
     html! {
-        label {
-            input type="radio" name=(group) id=(id) checked[is_chosen];
-            span { (label) @if let Some(count) = count { " " small { (count) } } }
-        }
+        label for=(id) { (text) @if let Some(count) = count { " " small { (count) } } }
     }
 }
 
 /// The classes of a message that the rules select by.
 pub(super) fn class(facts: &Facts) -> String {
     let mut class = format!("k{}", place(facts.kind));
-    if let Some(account) = facts.account.filter(|account| *account < MAX_ACCOUNTS) {
+    if let Some(account) = shown_account(facts) {
         let _ = write!(class, " a{account}");
     }
     if facts.has_findings {
         class.push_str(" f");
     }
     class
+}
+
+/// The classes of a day with those messages: theirs, and which of them come together.
+pub(super) fn class_of_day<'f>(messages: impl Iterator<Item = &'f Facts>) -> String {
+    let mut classes = BTreeSet::new();
+    for facts in messages {
+        let kind = format!("k{}", place(facts.kind));
+        let findings = facts.has_findings.then(|| "f".to_owned());
+        let account = shown_account(facts);
+        for class in [kind].into_iter().chain(findings) {
+            classes.extend(account.map(|account| format!("{class}a{account}")));
+            classes.insert(class);
+        }
+        classes.extend(account.map(|account| format!("a{account}")));
+    }
+    classes.into_iter().collect::<Vec<_>>().join(" ")
+}
+
+fn shown_account(facts: &Facts) -> Option<usize> {
+    facts.account.filter(|account| *account < MAX_ACCOUNTS)
 }
 
 fn place(kind: Kind) -> usize {

@@ -3,15 +3,15 @@
 
 use maud::{Markup, html};
 
-use super::media::save;
-use super::{Context, MAX_FIELDS, Source, harmless};
+use super::media::Medium;
+use super::{MAX_FIELDS, Source, harmless};
 use crate::inspect::message::Message;
 use crate::inspect::mime::Part;
 use crate::inspect::mime::header::Field;
 use crate::inspect::output::view::{self, Meanings, sha256};
 
 /// The details of a message, closed at first.
-pub(super) fn details(message: &Message<'_>, context: &Context<'_>) -> Markup {
+pub(super) fn details(message: &Message<'_>, medium: &Medium<'_>) -> Markup {
     let (mm4, others) = view::own_fields(message);
     let trace = message.header.fields.iter();
     let trace: Vec<_> = trace
@@ -24,7 +24,7 @@ pub(super) fn details(message: &Message<'_>, context: &Context<'_>) -> Markup {
             (fields(&meanings, "MM4 fields", &mm4))
             (fields(&meanings, "Envelope", &trace))
             (fields(&meanings, "Other fields", &others))
-            (parts(message, context))
+            (parts(message, medium))
             p.id { "ID " (harmless(message.id)) }
         }
     }
@@ -67,24 +67,24 @@ fn fields(meanings: &Meanings, title: &str, fields: &[&Field<'_>]) -> Markup {
     }
 }
 
-fn parts(message: &Message<'_>, context: &Context<'_>) -> Markup {
+fn parts(message: &Message<'_>, medium: &Medium<'_>) -> Markup {
     html! {
         @if message.leaves().next().is_some() {
             h3 { "Parts" }
-            ol.parts { @for part in message.leaves() { (row(part, context)) } }
+            ol.parts { @for part in message.leaves() { (row(part, medium)) } }
         }
     }
 }
 
-fn row(part: &Part<'_>, context: &Context<'_>) -> Markup {
+fn row(part: &Part<'_>, medium: &Medium<'_>) -> Markup {
     let bytes = part.decode().bytes;
     // Above, all but texts and presentations have a link; its data is not put in again.
     let is_saved_above = !part.is_text() && !part.is_smil();
-    let has_link = !is_saved_above || matches!(context.source, Source::Served(_));
+    let has_link = !is_saved_above || matches!(medium.source, Source::Served(_));
     html! {
         li {
             @if has_link {
-                (save(context.source, part, bytes.len())) " "
+                (medium.save(part, bytes.len())) " "
             } @else {
                 b { (harmless(part.name.as_deref().unwrap_or("without a name"))) } " "
             }

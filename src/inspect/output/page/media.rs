@@ -2,19 +2,15 @@
 //! that saves it.
 
 use std::cell::Cell;
-use std::io::Cursor;
 
-use image::ImageReader;
 use maud::{Markup, html};
 
-use super::{MAX_INLINE, MAX_TEXT, Source, cards, data_of, harmless};
+use super::embed::MAX_PART;
+use super::{MAX_TEXT, Source, cards, data_of, harmless, immediate, thumbnail};
 use crate::inspect::mime::Part;
 use crate::inspect::output::files::safe_name;
 use crate::inspect::output::view::{self, readable_text, shown_text};
 
-/// Bytes of a part that is shown and, for the link that saves it, put in a second time: a
-/// page of 1,000 photographs would be twice as big and take twice as long to open.
-const MAX_COPY: usize = 16 * 1024;
 /// Bytes below which nothing is a picture: a GIF of one pixel has 35.
 const SMALLEST_PICTURE: usize = 32;
 /// The type under which anything else is saved.
@@ -26,6 +22,8 @@ const POSTER: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/sv
 /// How parts are shown.
 pub(super) struct Medium<'m> {
     pub(super) source: Source<'m>,
+    /// The message's id.
+    pub(super) id: &'m str,
     /// Characters that the texts of this message may still take.
     pub(super) letters: &'m Cell<usize>,
 }
@@ -35,38 +33,52 @@ impl Medium<'_> {
     pub(super) fn markup(&self, part: &Part<'_>) -> Markup {
         let bytes = part.decode().bytes;
         if let Some(card) = cards::card(part, &bytes) {
-            return html! { (card) (self.file(part, &bytes, "")) };
+            return html! { (card) (self.file(part, &bytes, self.save(part, bytes.len()), "")) };
         }
         if part.is_text() {
             return self.text(part, &bytes);
         }
         let Some(media_type) = playable(part, &bytes) else {
-            return self.file(part, &bytes, why_not_shown(part, &bytes));
+            let link = self.save(part, bytes.len());
+            return self.file(part, &bytes, link, why_not_shown(part, &bytes));
         };
-        let source = address(self.source, part, media_type);
-        match media_type.split('/').next() {
-            Some("image") => self.picture(part, &bytes, &source),
-            Some("audio") => html! {
-                audio controls preload="none" src=(source) aria-label=(harmless(title(part))) {}
-                (self.shown(part, &bytes))
-            },
-            _ => html! {
-                video controls preload="none" src=(source) poster=(POSTER) aria-label=(harmless(title(part))) {}
-                (self.shown(part, &bytes))
-            },
+        if media_type.starts_with("image/") {
+            return self.picture(part, &bytes, media_type);
+        }
+        let link = self.save(part, bytes.len());
+        let Some(source) = self.address(part, bytes.len(), media_type) else {
+            return self.file(part, &bytes, link, "");
+        };
+        let name = harmless(title(part));
+        html! {
+            @if media_type.starts_with("audio/") {
+                audio controls preload="none" src=(source) aria-label=(name) {}
+            } @else {
+                video controls preload="none" src=(source) poster=(POSTER) aria-label=(name) {}
+            }
+            (self.file(part, &bytes, link, ""))
         }
     }
 
-    fn picture(&self, part: &Part<'_>, bytes: &[u8], source: &str) -> Markup {
-        let reader = ImageReader::new(Cursor::new(bytes))
-            .with_guessed_format()
-            .ok();
-        let size = reader.and_then(|reader| reader.into_dimensions().ok());
-        let (width, height) = size.unzip();
+    /// A picture and the link that saves it. Where the page has room for its bytes once,
+    /// they are in the link.
+    fn picture(&self, part: &Part<'_>, bytes: &[u8], media_type: &str) -> Markup {
+        let smaller = match self.source {
+            Source::Inline(page) if page.shows_smaller(bytes.len()) => thumbnail::smaller(bytes),
+            _ => None,
+        };
+        let link = self.save(part, bytes.len());
+        let (source, why) = match smaller {
+            Some(jpeg) => (Some(immediate("image/jpeg", &jpeg)), "shown smaller"),
+            None => (self.address(part, bytes.len(), media_type), ""),
+        };
+        let (width, height) = thumbnail::size(bytes).unzip();
         html! {
-            img src=(source) alt={ "Picture " (harmless(title(part))) } width=[width] height=[height]
-                loading="lazy" decoding="async";
-            (self.shown(part, bytes))
+            @if let Some(source) = source {
+                img src=(source) alt={ "Picture " (harmless(title(part))) } width=[width] height=[height]
+                    loading="lazy" decoding="async";
+            }
+            (self.file(part, bytes, link, why))
         }
     }
 
@@ -87,32 +99,17 @@ impl Medium<'_> {
                     p.text dir="auto" { (harmless(beginning(&readable_text(part, read), limit).0)) }
                 }
             }
-            @if is_cut { (self.file(part, bytes, "the rest of this text is not shown")) }
-        }
-    }
-
-    /// The line below what a browser shows, and saves from its own menu where the page
-    /// does not have it twice.
-    fn shown(&self, part: &Part<'_>, bytes: &[u8]) -> Markup {
-        if matches!(self.source, Source::Served(_)) || bytes.len() <= MAX_COPY {
-            return self.file(part, bytes, "");
-        }
-        html! {
-            p.file {
-                b { (harmless(title(part))) }
-                span.kind {
-                    (harmless(&part.media_type)) ", " (view::size(bytes.len() as u64))
-                    ", saved from its own menu"
-                }
+            @if is_cut {
+                (self.file(part, bytes, self.save(part, bytes.len()), "the rest of this text is not shown"))
             }
         }
     }
 
-    /// The name of a part as a link that saves it.
-    fn file(&self, part: &Part<'_>, bytes: &[u8], why: &str) -> Markup {
+    /// The line that names a part, with what saves it.
+    fn file(&self, part: &Part<'_>, bytes: &[u8], link: Markup, why: &str) -> Markup {
         html! {
             p.file {
-                (save(self.source, part, bytes.len()))
+                (link)
                 span.kind {
                     (harmless(&part.media_type)) ", " (view::size(bytes.len() as u64))
                     @if !why.is_empty() { ", " (why) }
@@ -120,27 +117,31 @@ impl Medium<'_> {
             }
         }
     }
-}
 
-/// The link that saves a part, or its name where it is too big for the page.
-pub(super) fn save(source: Source<'_>, part: &Part<'_>, length: usize) -> Markup {
-    let name = safe_name(part);
-    html! {
-        @if matches!(source, Source::Inline) && length > MAX_INLINE {
-            b { (harmless(&name)) } " "
-            span.kind { "too big for this page: mm4spool extract saves it" }
-        } @else {
-            a.save href=(address(source, part, ANY_TYPE)) download=(name) { (harmless(title(part))) }
+    /// The link that saves a part, or its name and the command where the page has no room.
+    pub(super) fn save(&self, part: &Part<'_>, length: usize) -> Markup {
+        let number = part.number.unwrap_or(0);
+        html! {
+            @match (self.address(part, length, ANY_TYPE), self.source) {
+                (None, Source::Inline(page)) => {
+                    b { (harmless(title(part))) } " "
+                    span.kind { "not in this page, which would be too big:" } " "
+                    code { (harmless(&page.command(self.id, number))) }
+                },
+                (address, _) => {
+                    a.save href=[address] download=(safe_name(part)) { (harmless(title(part))) }
+                }
+            }
         }
     }
-}
 
-/// Where the bytes of a part are.
-fn address(source: Source<'_>, part: &Part<'_>, media_type: &str) -> String {
-    let number = part.number.unwrap_or(0);
-    match source {
-        Source::Inline => data_of(number, media_type),
-        Source::Served(message) => format!("{message}/parts/{number}"),
+    /// Where the bytes of a part are; `None` if the page has no room for them.
+    fn address(&self, part: &Part<'_>, length: usize, media_type: &str) -> Option<String> {
+        let number = part.number.unwrap_or(0);
+        match self.source {
+            Source::Inline(page) => page.take(length).then(|| data_of(number, media_type)),
+            Source::Served(message) => Some(format!("{message}/parts/{number}")),
+        }
     }
 }
 
@@ -151,7 +152,7 @@ fn title<'p>(part: &'p Part<'_>) -> &'p str {
 
 fn why_not_shown(part: &Part<'_>, bytes: &[u8]) -> &'static str {
     match part.kind() {
-        "image" | "audio" | "video" if bytes.len() > MAX_INLINE => "too big for this page",
+        "image" | "audio" | "video" if bytes.len() > MAX_PART => "too big to be shown",
         _ if bytes.is_empty() => "empty",
         "image" => "not a picture that a browser shows",
         "audio" | "video" => "browsers do not play it",
@@ -177,9 +178,9 @@ fn limit_left(left: usize, shown: &str) -> usize {
 }
 
 /// The type under which a browser gets the bytes of a part that it shows itself and that
-/// is not bigger than [`MAX_INLINE`].
+/// is not bigger than [`MAX_PART`].
 fn playable(part: &Part<'_>, bytes: &[u8]) -> Option<&'static str> {
-    browser_type(part, bytes).filter(|_| bytes.len() <= MAX_INLINE)
+    browser_type(part, bytes).filter(|_| bytes.len() <= MAX_PART)
 }
 
 /// The type under which a browser gets the bytes of a part that it shows itself; `None`

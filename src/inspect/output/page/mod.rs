@@ -6,7 +6,7 @@
 //! Any other part is a link that saves it. The page of `gallery` is complete in itself: no
 //! script, no address, a Content-Security-Policy that allows its own style by digest and
 //! pictures and sound as data. It is written message by message, and the bytes of a part
-//! go straight from the mail to the page. Limits: [`MAX_INLINE`] bytes of a part,
+//! go straight from the mail to the page. Limits: those of `embed` on the bytes of parts,
 //! [`MAX_TEXT`] characters of a text, [`MAX_LETTERS`] of all texts of a message,
 //! [`MAX_FIELDS`] fields of a header. Fails when nothing can be written.
 
@@ -14,6 +14,7 @@ mod article;
 mod cards;
 mod chips;
 mod details;
+mod embed;
 mod media;
 mod relations;
 mod row;
@@ -36,7 +37,7 @@ pub(crate) use self::row::{Kind, Row, day};
 pub(crate) use self::thumbnail::{has_picture, thumbnail};
 
 use self::chips::Chips;
-use super::view::moment;
+use self::embed::Embedding;
 use crate::inspect::check::{self, Duplicates, Profile};
 use crate::inspect::exchange::Exchanges;
 use crate::inspect::filter::Unreadable;
@@ -44,8 +45,6 @@ use crate::inspect::finding::Finding;
 use crate::inspect::message::Message;
 use crate::inspect::store::{Entry, RawMessage, Store};
 
-/// Bytes of a part that are put into the page; a bigger one is named.
-pub const MAX_INLINE: usize = 16 * 1024 * 1024;
 /// Characters of a text that are shown.
 pub const MAX_TEXT: usize = 20_000;
 /// Characters of all texts of a message that are shown.
@@ -61,8 +60,8 @@ const STILL_STYLE: &str = include_str!("still.css");
 /// Where a page has the bytes of parts from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Source<'s> {
-    /// From itself, as data.
-    Inline,
+    /// From itself, as data, as far as it has room.
+    Inline(&'s Embedding),
     /// From the server, below this address of the message.
     Served(&'s str),
 }
@@ -96,6 +95,8 @@ pub struct Page {
     pub total: usize,
     /// The permissions that the files of all messages have in common.
     pub mode: u32,
+    /// Bytes of the messages.
+    size: u64,
     duplicates: Duplicates,
 }
 
@@ -104,10 +105,11 @@ impl Page {
     /// reported by [`Page::write`].
     pub fn prepare(store: &Store, entries: Vec<Entry>, total: usize) -> Page {
         let mut duplicates = Duplicates::default();
-        let mut mode = 0o777;
+        let (mut mode, mut size) = (0o777, 0_u64);
         for entry in &entries {
             if let Ok(raw) = store.read_header(entry) {
                 mode &= raw.mode;
+                size = size.saturating_add(raw.file_size);
                 duplicates.note(&Message::read_header(entry, &raw));
             }
         }
@@ -115,6 +117,7 @@ impl Page {
             entries,
             total,
             mode,
+            size,
             duplicates,
         }
     }
@@ -144,6 +147,7 @@ impl Page {
             facts,
             relations: Relations::of(&exchanges),
             places: self.places(),
+            embedding: Embedding::of(self.size, title),
             day: None,
             unreadable: Vec::new(),
         };
@@ -207,21 +211,22 @@ impl Page {
                 title { (title) ": MM4 messages" }
                 style { (PreEscaped(style)) }
             }
-            (PreEscaped("\n<body>\n"))
+            (PreEscaped("\n<body>\n<main>\n"))
+            @if chips.all() > 0 { (chips.inputs()) }
             header.bar {
-                h1 dir="auto" { (title) }
-                @if !self.entries.is_empty() { (chips.markup()) }
+                h1 dir="auto" title=(title) { (name_of(&title)) }
+                @if chips.all() > 0 { (chips.labels()) }
                 p.made {
-                    (count(self.entries.len(), self.total)) ", " span { "made " (moment(now)) }
+                    (count(self.entries.len(), self.total))
+                    span { ", made " (now.strftime("%Y-%m-%d %H:%M UTC")) }
                 }
             }
-            (PreEscaped("\n<main>\n"))
             @if self.entries.is_empty() {
                 (empty(self.total))
             } @else {
                 (overview(chips))
             }
-            (PreEscaped("<div class=\"list\">\n"))
+            (PreEscaped("<section class=\"list\" aria-label=\"Messages\">\n"))
         }
     }
 }
@@ -232,6 +237,7 @@ struct List<'p> {
     facts: Vec<Facts>,
     relations: Relations<'p>,
     places: HashMap<&'p str, usize>,
+    embedding: Embedding,
     /// The day whose messages are being written.
     day: Option<String>,
     unreadable: Vec<Unreadable>,
@@ -260,11 +266,19 @@ impl List<'_> {
             } else {
                 ""
             };
-            write!(out, "{end}<section class=\"day\">")?;
+            let class = self.class_of_day(at, &day);
+            write!(out, "{end}<section class=\"day {class}\">")?;
             write(out, html! { h2 { (day) } })?;
             self.day = Some(day);
         }
         self.message(entry, &raw, at, out)
+    }
+
+    /// What the filters select of a day whose newest message is at that place.
+    fn class_of_day(&self, at: usize, name: &str) -> String {
+        let entries = self.page.entries.iter().zip(&self.facts).take(at + 1).rev();
+        let of_day = entries.take_while(|(entry, _)| day(entry.time) == name);
+        chips::class_of_day(of_day.map(|(_, facts)| facts))
     }
 
     fn message(
@@ -286,7 +300,7 @@ impl List<'_> {
             })
             .collect();
         let context = Context {
-            source: Source::Inline,
+            source: Source::Inline(&self.embedding),
             findings: &findings,
             related: &related,
         };
@@ -305,11 +319,32 @@ impl List<'_> {
 
 fn inline_thumbnail(message: &Message<'_>) -> Option<String> {
     let jpeg = thumbnail(message)?;
-    Some(format!("data:image/jpeg;base64,{}", STANDARD.encode(jpeg)))
+    Some(immediate("image/jpeg", &jpeg))
+}
+
+/// Few bytes as the address of data.
+fn immediate(media_type: &str, bytes: &[u8]) -> String {
+    format!("data:{media_type};base64,{}", STANDARD.encode(bytes))
 }
 
 fn write(out: &mut dyn Write, markup: Markup) -> io::Result<()> {
-    out.write_all(markup.into_string().as_bytes())
+    write_text(&markup.into_string(), out)
+}
+
+/// Writes markup with a character reference for each character beyond ASCII: a browser
+/// reads a megabyte of data three times as slowly if it has one of them. The style, in
+/// which references mean nothing, has none.
+fn write_text(mut markup: &str, out: &mut dyn Write) -> io::Result<()> {
+    while let Some(at) = markup.find(|letter: char| !letter.is_ascii()) {
+        let (plain, rest) = markup.split_at(at);
+        out.write_all(plain.as_bytes())?;
+        let mut letters = rest.chars();
+        if let Some(letter) = letters.next() {
+            write!(out, "&#{};", u32::from(letter))?;
+        }
+        markup = letters.as_str();
+    }
+    out.write_all(markup.as_bytes())
 }
 
 /// Writes markup, with the data of parts where [`data_of`] has left marks.
@@ -318,7 +353,7 @@ fn write_with_parts(markup: &str, message: &Message<'_>, out: &mut dyn Write) ->
     let mut decoded: Option<(usize, Vec<u8>)> = None;
     for (at, piece) in markup.split(MARK).enumerate() {
         if at % 2 == 0 {
-            out.write_all(piece.as_bytes())?;
+            write_text(piece, out)?;
             continue;
         }
         let Some(number) = piece.parse().ok() else {
@@ -351,8 +386,14 @@ fn tail(chips: &Chips) -> Markup {
         @if chips.all() > 0 {
             p.nothing { "No message is of this kind. Choose other filters above." }
         }
-        (PreEscaped("</div>\n</main>\n</body>\n</html>\n"))
+        (PreEscaped("</section>\n</main>\n</body>\n</html>\n"))
     }
+}
+
+/// What a spool is called: the end of its path.
+pub(crate) fn name_of(root: &str) -> &str {
+    let name = root.trim_end_matches('/').rsplit('/').next();
+    name.filter(|name| !name.is_empty()).unwrap_or(root)
 }
 
 fn count(shown: usize, total: usize) -> String {

@@ -90,7 +90,7 @@ impl Row {
     /// Its markup, with the address of a small picture if there is one.
     pub(crate) fn markup(&self, picture: Option<&str>) -> Markup {
         html! {
-            span class=(format!("face {}", self.icon)) {
+            span class=(format!("face {}", if picture.is_some() { "picture" } else { self.icon })) {
                 @if let Some(address) = picture {
                     img src=(address) alt="" width="44" height="44" loading="lazy" decoding="async";
                 }

@@ -5,11 +5,15 @@ use proptest::prelude::*;
 const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==";
 
 fn page(mail: &[u8]) -> String {
+    page_of(mail, &Embedding::of(0, "spool"))
+}
+
+fn page_of(mail: &[u8], embedding: &Embedding) -> String {
     let (entry, raw) = given(mail);
     let message = Message::read(&entry, &raw);
     let findings = check::findings(&message, &Profile::default());
     let context = Context {
-        source: Source::Inline,
+        source: Source::Inline(embedding),
         findings: &findings,
         related: &[],
     };
@@ -17,7 +21,17 @@ fn page(mail: &[u8]) -> String {
     let mut page = row.into_bytes();
     let article = article(&message, &context, "m0").into_string();
     write_with_parts(&article, &message, &mut page).unwrap();
-    String::from_utf8(page).unwrap()
+    readable(&String::from_utf8(page).unwrap())
+}
+
+/// The page with the characters that its decimal references stand for.
+fn readable(page: &str) -> String {
+    let mut pieces = page.split("&#");
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |text, piece| {
+        let (number, rest) = piece.split_once(';').unwrap();
+        text + &char::from_u32(number.parse().unwrap()).unwrap().to_string() + rest
+    })
 }
 
 fn with_part(header: &str, body: &str) -> String {
@@ -39,6 +53,75 @@ fn a_picture_is_inline_data() {
         PNG,
     );
     assert!(page.contains("<img src=\"data:image/png"), "{page}");
+}
+
+/// A mail with a picture of noise, and the picture in base64.
+fn mail_with_noise() -> (String, String) {
+    let mut state = 1_u32;
+    let noise = image::RgbImage::from_fn(100, 100, |_, _| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        image::Rgb([state.to_be_bytes()[0], state.to_be_bytes()[1], 0])
+    });
+    let mut png = std::io::Cursor::new(Vec::new());
+    noise.write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let png = png.into_inner();
+    assert!(png.len() > embed::MAX_COPY);
+    let png = STANDARD.encode(png);
+    let header = "Content-Type: image/png; name=noise.png\r\nContent-Transfer-Encoding: base64";
+    (format!("{header}\r\n\r\n{png}\r\n"), png)
+}
+
+#[test]
+fn a_small_page_has_a_picture_as_it_is_and_a_big_one_its_bytes_once() {
+    let (mail, png) = mail_with_noise();
+    let link = format!("<a class=\"save\" href=\"data:application/octet-stream;base64,{png}\"");
+    let page = page_of(mail.as_bytes(), &Embedding::of(0, "spool"));
+    assert!(page.contains(&format!("<img src=\"data:image/png;base64,{png}\"")));
+    assert!(page.contains(&link));
+    let page = page_of(mail.as_bytes(), &Embedding::of(u64::MAX, "spool"));
+    assert_eq!(page.matches(&png).count(), 1);
+    assert!(page.contains(&link) && page.contains("<img src=\"data:image/jpeg;base64,"));
+    assert!(page.contains("width=\"100\" height=\"100\""));
+}
+
+#[test]
+fn a_full_page_says_which_command_saves_a_part() {
+    let (mail, png) = mail_with_noise();
+    let embedding = Embedding::of(0, "my spool");
+    while embedding.take(embed::MAX_COPY + 1) {}
+    let page = page_of(mail.as_bytes(), &embedding);
+    assert!(!page.contains(&png) && page.contains("<img src=\"data:image/jpeg;base64,"));
+    assert!(
+        page.contains("mm4spool extract --part 1 'my spool' "),
+        "{page}"
+    );
+}
+
+#[test]
+fn a_picture_that_is_to_be_turned_is_small_and_upright() {
+    // Red at the left, green at the right; turned clockwise red is above.
+    let picture = image::RgbImage::from_fn(400, 200, |x, _| match x < 200 {
+        true => image::Rgb([250, 0, 0]),
+        false => image::Rgb([0, 250, 0]),
+    });
+    let mut jpeg = std::io::Cursor::new(Vec::new());
+    picture
+        .write_to(&mut jpeg, image::ImageFormat::Jpeg)
+        .unwrap();
+    let jpeg = jpeg.into_inner();
+    // An Exif segment after the start of the image: orientation 6.
+    let exif = b"\xff\xe1\x00\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let turned = [&jpeg[..2], exif, &jpeg[2..]].concat();
+    assert_eq!(thumbnail::size(&jpeg), Some((400, 200)));
+    assert_eq!(thumbnail::size(&turned), Some((200, 400)));
+    let header = "Content-Type: image/jpeg\r\nContent-Transfer-Encoding: base64";
+    let mail = format!("{header}\r\n\r\n{}\r\n", STANDARD.encode(&turned));
+    let (entry, raw) = given(mail.as_bytes());
+    let small = thumbnail(&Message::read(&entry, &raw)).unwrap();
+    let small = image::load_from_memory(&small).unwrap().to_rgb8();
+    let (above, below) = (small.get_pixel(44, 5), small.get_pixel(44, 82));
+    assert!(above.0[0] > 200 && above.0[1] < 50, "{above:?}");
+    assert!(below.0[1] > 200 && below.0[0] < 50, "{below:?}");
 }
 
 #[test]
@@ -142,6 +225,54 @@ fn the_policy_holds_the_digest_of_the_style_that_is_there() {
     assert!(head.contains(&format!("default-src 'none'; style-src 'sha256-{digest}'")));
     assert!(head.contains(">&lt;spool&gt;</h1>"));
     assert!(!style.contains('<') && !style.contains("url(h") && !style.contains("@import"));
+    assert!(style.is_ascii());
+}
+
+#[test]
+fn the_page_is_ascii_and_no_rule_looks_through_the_list() {
+    let mut out = Vec::new();
+    write_text("<p>\u{2192} &amp; \u{1f600}</p>", &mut out).unwrap();
+    assert_eq!(out, b"<p>&#8594; &amp; &#128512;</p>");
+    assert_eq!(readable("&#8594; &amp;"), "\u{2192} &amp;");
+    let mut chips = Chips::default();
+    for name in ["north", "south"] {
+        let facts = Facts {
+            kind: Kind::Message,
+            account: chips.account(name),
+            has_findings: name == "south",
+        };
+        chips.count(&facts);
+    }
+    let style = format!("{STYLE}{STILL_STYLE}{}", chips.style());
+    assert!(style.is_ascii() && !style.contains(":has("), "{style}");
+    assert!(
+        chips
+            .style()
+            .contains("#f:checked~#a0:checked~.list .nothing{")
+    );
+    assert!(
+        !chips
+            .style()
+            .contains("#f:checked~#a1:checked~.list .nothing{")
+    );
+}
+
+#[test]
+fn a_day_has_the_classes_of_its_messages_and_of_what_comes_together() {
+    let facts = |kind, account, has_findings| Facts {
+        kind,
+        account,
+        has_findings,
+    };
+    let of_day = [
+        facts(Kind::Message, Some(0), false),
+        facts(Kind::Report, Some(1), true),
+        facts(Kind::Answer, None, false),
+    ];
+    assert_eq!(
+        chips::class_of_day(of_day.iter()),
+        "a0 a1 f fa1 k0 k0a0 k1 k2 k2a1"
+    );
 }
 
 #[test]

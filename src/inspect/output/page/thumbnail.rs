@@ -1,12 +1,13 @@
-//! The small picture of a message in the list.
+//! Small pictures: that of a message in the list, and what a big page shows of a picture.
 //!
-//! Made anew from the first picture that can be decoded within limits:
-//! [`MAX_MEMORY`] bytes and [`MAX_TRIES`] pictures of one message. Nothing fails.
+//! Made anew from a picture that can be decoded within limits: [`MAX_MEMORY`] bytes, and
+//! for the list [`MAX_TRIES`] pictures of one message. Nothing fails.
 
 use std::io::Cursor;
 
 use image::codecs::jpeg::JpegEncoder;
-use image::{DynamicImage, ImageReader, Limits, RgbImage};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
 
 use super::media::picture_type;
 use crate::inspect::message::Message;
@@ -22,6 +23,10 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 const MAX_TRIES: usize = 3;
 /// How good the JPEG is, of 100.
 const QUALITY: u8 = 72;
+/// Pixels of the longer side of a picture that is shown smaller: what a column has.
+const SMALLER_SIDE: u32 = 480;
+/// How good such a JPEG is, of 100.
+const SMALLER_QUALITY: u8 = 78;
 
 /// A JPEG of the first picture of a message.
 pub(crate) fn thumbnail(message: &Message<'_>) -> Option<Vec<u8>> {
@@ -45,25 +50,84 @@ fn candidates<'m>(message: &'m Message<'_>) -> impl Iterator<Item = &'m Part<'m>
 }
 
 fn small(bytes: &[u8]) -> Option<Vec<u8>> {
-    picture_type(bytes).filter(|_| bytes.len() <= MAX_BYTES)?;
-    let mut reader = ImageReader::new(Cursor::new(bytes))
-        .with_guessed_format()
-        .ok()?;
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_MEMORY);
-    limits.max_image_width = Some(8192);
-    limits.max_image_height = Some(8192);
-    reader.limits(limits);
-    let picture = reader.decode().ok()?;
+    let (picture, orientation) = decoded(bytes)?;
     // Each step that keeps the whole picture costs memory: first shrink, then crop.
     let scale = f64::from(SIDE) / f64::from(picture.width().min(picture.height()).max(1));
     let scaled = |side: u32| ((f64::from(side) * scale).ceil() as u32).clamp(SIDE, 8 * SIDE);
     let picture = picture.thumbnail_exact(scaled(picture.width()), scaled(picture.height()));
     let (left, top) = ((picture.width() - SIDE) / 2, (picture.height() - SIDE) / 2);
-    let picture = on_white(&picture.crop_imm(left, top, SIDE, SIDE));
+    jpeg(
+        picture.crop_imm(left, top, SIDE, SIDE),
+        orientation,
+        QUALITY,
+    )
+}
+
+/// A picture as a JPEG of at most [`SMALLER_SIDE`] pixels a side, where that has half its
+/// bytes or less. What may move is left as it is.
+pub(super) fn smaller(bytes: &[u8]) -> Option<Vec<u8>> {
+    let still = ["image/jpeg", "image/png", "image/bmp"];
+    picture_type(bytes).filter(|kind| still.contains(kind))?;
+    let (picture, orientation) = decoded(bytes)?;
+    let picture = match picture.width().max(picture.height()) > SMALLER_SIDE {
+        true => picture.thumbnail(SMALLER_SIDE, SMALLER_SIDE),
+        false => picture,
+    };
+    jpeg(picture, orientation, SMALLER_QUALITY).filter(|jpeg| jpeg.len() <= bytes.len() / 2)
+}
+
+/// Width and height of a picture, as it is shown.
+pub(super) fn size(bytes: &[u8]) -> Option<(u32, u32)> {
+    let mut decoder = reader(bytes)?.into_decoder().ok()?;
+    let (width, height) = decoder.dimensions();
+    Some(match decoder.orientation().is_ok_and(turns) {
+        true => (height, width),
+        false => (width, height),
+    })
+}
+
+/// Whether width and height change places.
+fn turns(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(
+        orientation,
+        Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH
+    )
+}
+
+/// A picture, and how it is to be turned (Exif).
+fn decoded(bytes: &[u8]) -> Option<(DynamicImage, Orientation)> {
+    picture_type(bytes).filter(|_| bytes.len() <= MAX_BYTES)?;
+    let mut decoder = reader(bytes)?.into_decoder().ok()?;
+    let mut limits = limits();
+    limits.reserve(decoder.total_bytes()).ok()?;
+    decoder.set_limits(limits).ok()?;
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let picture = DynamicImage::from_decoder(decoder).ok()?;
+    Some((picture, orientation))
+}
+
+fn reader(bytes: &[u8]) -> Option<ImageReader<Cursor<&[u8]>>> {
+    let mut reader = ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()
+        .ok()?;
+    reader.limits(limits());
+    Some(reader)
+}
+
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_MEMORY);
+    limits.max_image_width = Some(8192);
+    limits.max_image_height = Some(8192);
+    limits
+}
+
+fn jpeg(mut picture: DynamicImage, orientation: Orientation, quality: u8) -> Option<Vec<u8>> {
+    picture.apply_orientation(orientation);
     let mut jpeg = Vec::new();
-    let mut encoder = JpegEncoder::new_with_quality(&mut jpeg, QUALITY);
-    encoder.encode_image(&picture).ok()?;
+    let mut encoder = JpegEncoder::new_with_quality(&mut jpeg, quality);
+    encoder.encode_image(&on_white(&picture)).ok()?;
     Some(jpeg)
 }
 
