@@ -113,6 +113,23 @@ fn a_name_in_the_abstract_namespace_is_reached_too() {
     assert!(status.starts_with("STATUS=connections 0 "), "{status}");
 }
 
+/// systemd waits for READY=1, and ends a service that does not send it.
+#[test]
+fn a_service_manager_that_did_not_read_for_a_while_learns_that_the_server_is_ready() {
+    let builder = Builder::new();
+    let (manager, socket) = Manager::at(builder.path());
+    let filler = UnixDatagram::unbound().unwrap();
+    filler.connect(&socket).unwrap();
+    filler.set_nonblocking(true).unwrap();
+    let sent = (0..100_000).take_while(|_| filler.send(b"x").is_ok());
+    assert!(sent.count() < 100_000, "a socket that is never full");
+    let server = builder.env("NOTIFY_SOCKET", &socket).start();
+    // The thread that logs this has tried to report before.
+    server.signal("USR1");
+    server.wait_for_log("status uptime_seconds=");
+    manager.wait_for("READY=1");
+}
+
 #[test]
 fn a_service_manager_that_is_not_there_is_a_warning() {
     let server = Builder::new()

@@ -188,7 +188,7 @@ impl Server {
         }
     }
 
-    fn reload(&self, options: &Options) {
+    fn reload(&mut self, options: &Options) {
         self.notify.reloading();
         self.read_again(options);
         self.notify.ready();

@@ -3,8 +3,9 @@
 //! alive.
 //!
 //! The socket is opened before the sandbox forbids that, and is kept. Nothing is
-//! sent where `NOTIFY_SOCKET` is not set. A message that cannot be sent is lost: a
-//! server that does its work must not end or wait for that.
+//! sent where `NOTIFY_SOCKET` is not set. A message that cannot be sent is lost, except
+//! that the server is ready: it is sent again. A server that does its work must not end
+//! or wait for that.
 
 use std::ffi::OsStr;
 use std::io;
@@ -28,6 +29,8 @@ pub struct Notify {
     /// Half of the time after which a silent server is restarted.
     watchdog: Option<Duration>,
     next: Instant,
+    /// Whether the service manager still waits for `READY=1`.
+    is_ready_unsent: bool,
 }
 
 impl Notify {
@@ -46,6 +49,7 @@ impl Notify {
             socket,
             watchdog,
             next: Instant::now(),
+            is_ready_unsent: false,
         })
     }
 
@@ -55,12 +59,13 @@ impl Notify {
             socket: None,
             watchdog: None,
             next: Instant::now(),
+            is_ready_unsent: false,
         }
     }
 
     /// Clients are accepted.
-    pub fn ready(&self) {
-        self.send("READY=1");
+    pub fn ready(&mut self) {
+        self.is_ready_unsent = !self.send("READY=1");
     }
 
     /// Accounts and certificate are about to be read again. [`Notify::ready`] ends
@@ -72,7 +77,8 @@ impl Notify {
     }
 
     /// The server shuts down, which takes at most `limit`.
-    pub fn stopping(&self, limit: Duration) {
+    pub fn stopping(&mut self, limit: Duration) {
+        self.is_ready_unsent = false;
         let microseconds = limit.as_micros();
         self.send(&format!(
             "STOPPING=1\nEXTEND_TIMEOUT_USEC={microseconds}\nSTATUS=stopping"
@@ -90,17 +96,29 @@ impl Notify {
         if self.socket.is_none() || now < self.next {
             return;
         }
+        let ready = match self.is_ready_unsent {
+            true => "READY=1\n",
+            false => "",
+        };
         let beat = match self.watchdog {
             Some(_) => "WATCHDOG=1\n",
             None => "",
         };
-        self.send(&format!("{beat}STATUS={}", status()));
-        self.next = now + self.watchdog.map_or(STATUS, |half| half.min(STATUS));
+        let is_sent = self.send(&format!("{ready}{beat}STATUS={}", status()));
+        self.is_ready_unsent &= !is_sent;
+        let pause = if self.is_ready_unsent {
+            PATIENCE
+        } else {
+            STATUS
+        };
+        self.next = now + self.watchdog.map_or(pause, |half| half.min(pause));
     }
 
-    fn send(&self, message: &str) {
-        if let Some(socket) = &self.socket {
-            let _ = socket.send(message.as_bytes());
+    /// Whether it was sent, or nobody waits for it.
+    fn send(&self, message: &str) -> bool {
+        match &self.socket {
+            Some(socket) => socket.send(message.as_bytes()).is_ok(),
+            None => true,
         }
     }
 }
