@@ -35,6 +35,7 @@ main() {
     sockets
     upgrade
     check "it is purged" dpkg --purge mm4d
+    check "nothing runs or listens" nothing_runs
     check "nothing is left" nothing_left
     say complete
 }
@@ -89,9 +90,9 @@ until_true() {
 
 reload() {
     local first=$PASSWORD
-    PASSWORD=$(mm4d --config /etc/mm4d/mm4d.conf --add-account second --generate 2>"$TEMP/added" | tail -n 1)
-    check "systemctl reload" systemctl reload mm4d
-    MM4_SYSTEM_ID=second check "after a reload an account that was added can log in" \
+    PASSWORD=$(openssl rand -hex 16)
+    check "an account is added, and read at a reload" typed Accounts <<<"$PASSWORD"
+    MM4_SYSTEM_ID=carrier check "after a reload an account that was added can log in" \
         send 2525 2465 /var/lib/mm4d/spool
     PASSWORD=$first
 }
@@ -150,8 +151,10 @@ watchdog() {
     check "mail is received again" send 2525 2465 /var/lib/mm4d/spool
 }
 
+# replaced PID [UNIT]: another process runs now.
 replaced() {
-    [[ $(systemctl show -P MainPID mm4d) != "$1" ]] && systemctl is-active --quiet mm4d
+    local unit=${2:-mm4d}
+    [[ $(systemctl show -P MainPID "$unit") != "$1" ]] && systemctl is-active --quiet "$unit"
 }
 
 low_port() {
@@ -175,24 +178,41 @@ backup() {
     cp -a "$TEMP"/new/*.eml /var/lib/mm4d/spool/new
     check "a spool that was copied back is as before" \
         test "$(mm4spool list --last 1000 /var/lib/mm4d/spool)" = "$before"
+    mv /var/lib/mm4d/spool/new/*.eml /var/lib/mm4d/spool/cur
+    touch -d '31 days ago' "$(find /var/lib/mm4d/spool/cur -name '*.eml' | head -n 1)"
+    before=$(find /var/lib/mm4d/spool/cur -name '*.eml' | wc -l)
+    check "old messages are removed" typed "Back up the spool"
+    check "newer messages are kept" test "$(find /var/lib/mm4d/spool/cur -name '*.eml' | wc -l)" -eq "$((before - 1))"
 }
 
+# how_to TITLE: the commands below the paragraph of README.md that begins with TITLE.
+how_to() {
+    awk -v title="**$1" '
+        /^\*\*/ { inside = index($0, title) == 1 }
+        inside && /^    / { print substr($0, 5) }
+    ' "$ROOT/scripts/package/README.md"
+}
+
+# typed TITLE: runs them as they are written.
+typed() { bash -exc "$(how_to "$1")"; }
+
+# instance: it goes on to run, for the upgrade and the removal.
 instance() {
-    mkdir /etc/mm4d/second
-    cp -p /etc/mm4d/{accounts,server.pem,server.key} /etc/mm4d/second
-    sed -e 's/127.0.0.1:2525/127.0.0.1:3525/' -e 's/0.0.0.0:2465/127.0.0.1:3465/' \
-        -e 's|/var/lib/mm4d/|&second/|' -e 's|/etc/mm4d/|&second/|' \
-        /etc/mm4d/mm4d.conf >/etc/mm4d/second/mm4d.conf
-    check "an instance starts" systemctl start mm4d@second
+    local first=$PASSWORD
+    check "an instance starts" typed "Several instances"
     check "the instance receives mail" send 3525 3465 /var/lib/mm4d/second/spool
+    PASSWORD=$(mm4d --config /etc/mm4d/second/mm4d.conf --add-account other --generate 2>"$TEMP/added" |
+        tail -n 1)
     check "the instance is reloaded" systemctl reload mm4d@second
-    systemctl stop mm4d@second
+    MM4_SYSTEM_ID=other check "an account that was added to the instance can log in" \
+        send 3525 3465 /var/lib/mm4d/second/spool
+    PASSWORD=$first
 }
 
 # sockets: from here on systemd has the listeners.
 sockets() {
+    check "the sockets start" typed Upgrade
     systemctl stop mm4d
-    check "the sockets start" systemctl enable --now mm4d.socket mm4d-tls.socket
     check "the first client starts the server" send 2525 2465 /var/lib/mm4d/spool
     check "it has both sockets" test "$(journalctl -u mm4d -o cat -n 20 | grep -c '^listening ')" -ge 2
 }
@@ -200,7 +220,7 @@ sockets() {
 # upgrade: a client sends all the while, and writes down each ID that it was given;
 # another one only connects.
 upgrade() {
-    local clients id lost=0 sent=0 tries
+    local clients id lost=0 sent=0 tries instance
     until_stopped &
     clients=$!
     connect_until_stopped &
@@ -208,7 +228,9 @@ upgrade() {
     # Nobody starts a service five times in ten seconds but a test.
     systemctl reset-failed mm4d
     check "it is restarted while mail arrives" systemctl restart mm4d
+    instance=$(systemctl show -P MainPID mm4d@second)
     check "it is upgraded while mail arrives" dpkg -i /check/packages/new.deb
+    check "the instance is restarted by the upgrade" replaced "$instance" mm4d@second
     systemctl reset-failed mm4d
     check "it is restarted once more" systemctl restart mm4d
     sleep 2
@@ -239,6 +261,10 @@ until_stopped() {
             MM4_PASSWORD=$PASSWORD "$ROOT/scripts/send-openssl.sh" 2>/dev/null |
             sed -n 's/^ok .*: //p' >>"$TEMP/ids" || true
     done
+}
+
+nothing_runs() {
+    ! pgrep -x mm4d && ! systemctl list-units --no-legend --state=active 'mm4d*' | grep .
 }
 
 nothing_left() {
