@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs the commands of the README's section "A first message" as they are written,
 # in a copy of this tree, and checks that the picture is in the spool, byte for
-# byte, and that mm4spool shows it.
+# byte, and that mm4spool shows it: with scripts/run.sh, and with the programs alone.
+# scripts/check-package.sh has the commands for the package.
 #
 #   scripts/check-readme.sh
 #
@@ -23,25 +24,36 @@ main() {
         fi
     done
     copy_tree "$TEMP/tree"
-    commands 1 >"$TEMP/server.sh"
     commands 2 >"$TEMP/client.sh"
     cd "$TEMP/tree"
-    # One command, so that the server takes the place of this shell.
-    bash -c "exec $(<"$TEMP/server.sh")" >"$TEMP/server.log" 2>&1 &
-    SERVER_PID=$!
-    wait_until_listening
-    if bash -ex "$TEMP/client.sh" >"$TEMP/client.log" 2>&1; then
-        pass "the commands of \"A first message\""
-    else
-        fail "the commands of \"A first message\":" "$(<"$TEMP/client.log")" "$(<"$TEMP/server.log")"
-    fi
-    check_picture
+    first_message "scripts/run.sh" "$(commands 1)" tls
+    rm -r spool accounts accounts.demo-password
+    PATH=$(dirname "$MM4D"):$PATH
+    first_message "the programs alone" "$(commands 3)" plain
     tally
+}
+
+# first_message NAME SERVER KIND: the last command of SERVER starts one that listens so.
+first_message() {
+    : >"$TEMP/server.log"
+    # In the place of this shell.
+    bash -ec "$(sed '$s/^/exec /' <<<"$2")" >"$TEMP/server.log" 2>&1 &
+    SERVER_PID=$!
+    wait_until_listening "$3"
+    if bash -ex "$TEMP/client.sh" >"$TEMP/client.log" 2>&1; then
+        pass "$1: the commands of \"A first message\""
+    else
+        fail "$1: the commands of \"A first message\":" "$(<"$TEMP/client.log")" "$(<"$TEMP/server.log")"
+    fi
+    check_picture "$1"
+    kill "$SERVER_PID"
+    wait "$SERVER_PID" || true
+    SERVER_PID=''
 }
 
 wait_until_listening() {
     local end=$((SECONDS + DEADLINE))
-    until grep -q '^listening tls' "$TEMP/server.log"; do
+    until grep -q "^listening $1" "$TEMP/server.log"; do
         ((SECONDS < end)) || die "the README's server does not listen:" "$(<"$TEMP/server.log")"
         sleep 0.1
     done
@@ -64,11 +76,12 @@ commands() {
 }
 
 check_picture() {
+    rm -rf "$TEMP/parts"
     "$ROOT/target/release/mm4spool" extract --to "$TEMP/parts" "$TEMP"/tree/spool/new/*.eml >/dev/null || true
     if cmp -s "$TEMP"/parts/lake.png tests/messages/lake.png; then
-        pass "the picture in the spool is the picture that was sent"
+        pass "$1: the picture in the spool is the picture that was sent"
     else
-        fail "the picture in the spool is not the one that was sent:" "$(ls "$TEMP/parts" 2>&1)"
+        fail "$1: the picture in the spool is not the one that was sent:" "$(ls "$TEMP/parts" 2>&1)"
     fi
 }
 
