@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Checks the metrics of a real server with promtool, the alert rules and their
-# tests, and the dashboard; then has a real Prometheus scrape the metrics through
-# node_exporter, load the rules and answer every query of the dashboard.
+# tests, and the dashboard; has a real Prometheus scrape the metrics through
+# node_exporter, load the rules, answer every query of the dashboard and show it as a
+# page of its own; then kills the server several times under load and compares the
+# metrics with the spool (monitoring/check_kills.py says what may differ).
 #
 #   scripts/check-metrics.sh
 #
@@ -12,7 +14,11 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 MONITORING=$ROOT/scripts/monitoring
+# Of Debian's package.
+LIBRARIES=/usr/share/doc/prometheus/examples/console_libraries
 MESSAGES_SENT=3
+# How often the server is killed: each takes 16 to 20 seconds.
+KILLS=3
 STARTED=()
 
 main() {
@@ -37,6 +43,7 @@ main() {
         "mm4d_accepted_messages_total{account=\"demo\"} $MESSAGES_SENT" "$TEMP/textfile/mm4d.prom"
     check "the directory holds nothing else" test "$(ls -A "$TEMP/textfile")" = mm4d.prom
     check_scrape
+    check_kills
     tally
 }
 
@@ -70,7 +77,7 @@ send_messages() {
 
 # check_scrape: node_exporter and Prometheus, started here, see the metrics.
 check_scrape() {
-    local exporter prometheus
+    local exporter prometheus page=''
     if ! ensure prometheus || ! ensure prometheus-node-exporter; then
         skip "scraping: prometheus or prometheus-node-exporter is missing"
         return
@@ -88,12 +95,35 @@ scrape_configs:
   - job_name: node
     static_configs: [{targets: ["127.0.0.1:$exporter"]}]
 EOF
+    mkdir "$TEMP/consoles"
+    if [[ -d $LIBRARIES ]]; then
+        "$MONITORING/console.py" >"$TEMP/consoles/mm4d.html"
+        page=mm4d.html
+    else
+        skip "the page of console.py: $LIBRARIES is missing"
+    fi
     prometheus --config.file "$TEMP/prometheus.yml" --storage.tsdb.path "$TEMP/tsdb" \
+        --web.console.templates "$TEMP/consoles" --web.console.libraries "$LIBRARIES" \
         --web.listen-address "127.0.0.1:$prometheus" >"$TEMP/prometheus.log" 2>&1 &
     STARTED+=($!)
     check "a real Prometheus scrapes, and answers the dashboard and the rules" \
         python3 "$MONITORING/check_prometheus.py" "http://127.0.0.1:$prometheus" \
-        "$MONITORING/dashboard.json" "$MESSAGES_SENT" "$DEADLINE"
+        "$MONITORING/dashboard.json" "$MESSAGES_SENT" "$DEADLINE" "$page"
+}
+
+# check_kills: of three lives that were killed and one that ended in order.
+check_kills() {
+    local output
+    mkdir "$TEMP/metrics"
+    (umask 077 && printf '%s\n' "$PASSWORD" >"$TEMP/password")
+    if output=$("$MONITORING/check_kills.py" --dir "$TEMP" --kills "$KILLS" --load "$ROOT/scripts/cluster/load.py" \
+        -- "$MM4D" --accounts "$TEMP/accounts" --spool "$TEMP/spool-killed" --hostname localhost \
+        --metrics-file "$TEMP/metrics/mm4d.prom" 2>&1); then
+        pass "metrics and spool agree after a load with $KILLS kills"
+    else
+        fail "metrics and spool after a load with $KILLS kills:"
+    fi
+    say "$output"
 }
 
 free_port() {

@@ -1,9 +1,10 @@
 """Asks a Prometheus for what mm4d's metrics, rules and dashboard need.
 
-    check_prometheus.py URL DASHBOARD MESSAGES SECONDS
+    check_prometheus.py URL DASHBOARD MESSAGES SECONDS PAGE
 
 Waits until MESSAGES accepted messages are visible, then runs every query of the
-DASHBOARD and checks that every rule was evaluated without an error. Exits 0 if so.
+DASHBOARD, asks for PAGE, which console.py made, unless it is empty, and checks that
+every rule was evaluated without an error. Exits 0 if so.
 """
 
 import json
@@ -13,7 +14,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-URL, DASHBOARD, MESSAGES, SECONDS = sys.argv[1:]
+URL, DASHBOARD, MESSAGES, SECONDS, PAGE = sys.argv[1:]
 DEADLINE = time.monotonic() + float(SECONDS)
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -64,6 +65,10 @@ def main():
         for target in panel["targets"]:
             expression = target["expr"].replace("$instance", ".*")
             wait_for(f"{panel['title']}: {expression}", lambda: visible(expression))
+    if PAGE:
+        with OPENER.open(f"{URL}/consoles/{PAGE}", timeout=10) as answer:
+            if panels[-2]["title"] not in answer.read().decode():
+                sys.exit("Prometheus does not show the page of console.py")
     for rule in wait_for("the rules to be evaluated", rules):
         if rule["health"] != "ok":
             sys.exit(f"{rule['name']}: {rule.get('lastError')}")
