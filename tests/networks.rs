@@ -127,3 +127,74 @@ fn networks_are_read_again_by_a_reload() {
     client.command("HELO client.example", 250);
     client.deliver(b"x\r\n");
 }
+
+#[test]
+fn a_reload_keeps_sessions_and_counts_them_for_the_new_maximum() {
+    let server = server("local::127.0.0.0/8:max=3\nother::127.0.0.9/32\n", &[]);
+    let mut clients: Vec<_> = (0..3).map(|_| Client::greeted(&server, false)).collect();
+    let reload = |accounts: &str, times: usize| {
+        fs::write(server.dir.path().join("accounts"), accounts).unwrap();
+        server.signal("HUP");
+        wait_for("the reload", || {
+            (server.log().matches("reloaded accounts").count() == times).then_some(())
+        });
+    };
+    let refused = || {
+        let mut client = Client::plain(server.plain);
+        client.expect_exactly("421 ERROR: too many connections");
+        client.expect_close();
+    };
+    refused();
+    // Fewer than there are: none is closed, and none is added.
+    reload("local::127.0.0.0/8:max=2\n", 1);
+    refused();
+    drop(clients.pop());
+    refused();
+    // The account is gone: its sessions stay what they are.
+    reload("other::127.0.0.0/8\n", 2);
+    let mut other = Client::greeted(&server, false);
+    for (client, account) in [(&mut clients[0], "local"), (&mut other, "other")] {
+        client.command("HELO client.example", 250);
+        let id = client.deliver(b"x\r\n");
+        let mail = String::from_utf8(server.mail(&id)).unwrap();
+        assert!(
+            mail.contains(&format!("X-MM4-System-ID: {account}\r\n")),
+            "{mail}"
+        );
+    }
+    // It is back, and so is what counts for it.
+    reload("local::127.0.0.0/8:max=3\n", 3);
+    let third = Client::greeted(&server, true);
+    refused();
+    drop((clients, third));
+    wait_for("slots of the account", || {
+        let reply = Client::plain(server.plain).reply();
+        reply.starts_with("220 ").then_some(())
+    });
+}
+
+#[test]
+fn networks_of_prefix_0_take_everyone_of_their_family() {
+    let accounts = format!("four::0.0.0.0/0\nsix::::/0\n{}:192.0.2.0/24\n", peer1());
+    let server = server(&accounts, &["--proxy-from", "127.0.0.1/32"]);
+    for (header, account) in [
+        ("TCP4 203.0.113.1 198.51.100.1", "four"),
+        ("TCP6 2001:db8::1 2001:db8::2", "six"),
+        // An IPv4 client, however its address is written.
+        ("TCP6 ::ffff:203.0.113.1 ::1", "four"),
+        ("TCP4 0.0.0.0 255.255.255.255", "four"),
+    ] {
+        let mut client = Client::plain(server.plain);
+        client.send(format!("PROXY {header} 0 65535\r\n").as_bytes());
+        client.expect(220);
+        client.command("EHLO client.example", 250);
+        // The account of the network stays when a login is refused.
+        client.command(&format!("AUTH PLAIN {}", plain_response()), 535);
+        let id = client.deliver(b"x\r\n");
+        let mail = String::from_utf8(server.mail(&id)).unwrap();
+        assert!(
+            mail.contains(&format!("X-MM4-System-ID: {account}\r\n")),
+            "{mail}"
+        );
+    }
+}

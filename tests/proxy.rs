@@ -213,6 +213,59 @@ fn from_elsewhere_a_header_is_invalid_input() {
 }
 
 #[test]
+fn a_second_header_is_invalid_input_and_changes_no_address() {
+    let server = server(&[]);
+    let second = b"PROXY TCP4 192.0.2.99 198.51.100.1 1 25\r\n";
+    for tls in [false, true] {
+        // In the same segment as the first, where TLS does not begin after it.
+        let mut client = if tls {
+            Client::tls_behind(V1, server.tls, &server.ca)
+        } else {
+            let mut client = Client::plain(server.plain);
+            client.send(&[V1, &second[..]].concat());
+            client
+        };
+        client.expect(220);
+        if tls {
+            client.send(second);
+        }
+        client.expect_exactly("500 ERROR: unrecognized command");
+        client.command("EHLO client.example", 250);
+        client.send(second);
+        client.expect_exactly("500 ERROR: unrecognized command");
+        client.command(&format!("AUTH PLAIN {}", plain_response()), 235);
+        let id = client.deliver(b"x\r\n");
+        let mail = String::from_utf8(server.mail(&id)).unwrap();
+        assert!(mail.contains("([192.0.2.7])"), "{mail}");
+        // The signature of version 2 is two empty lines, a NUL and a bare LF.
+        client.send(&v6());
+        for expected in [
+            "500 ",
+            "500 ",
+            "500 ",
+            "500 ERROR: lines must end with CRLF",
+        ] {
+            let reply = client.reply();
+            assert!(reply.starts_with(expected), "{reply}");
+        }
+        client.expect_close();
+    }
+}
+
+/// The header of TLS comes before the handshake, or it is none.
+#[test]
+fn a_header_from_elsewhere_is_no_handshake() {
+    let server = server(&[]);
+    let mut client = Client::plain_from("127.0.0.2", server.tls);
+    client.send(V1);
+    let mut received = Vec::new();
+    let _ = client.socket().read_to_end(&mut received);
+    assert!(!received.starts_with(b"220"), "{}", received.escape_ascii());
+    server.wait_for_log("handshake failed peer=127.0.0.2");
+    assert!(!server.log().contains("peer=192.0.2.7"));
+}
+
+#[test]
 fn a_health_check_is_not_logged() {
     let server = server(&[]);
     for address in [server.plain, server.tls] {

@@ -10,7 +10,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use support::{Builder, Client, Server, guard, wait_for};
+use support::{Builder, Client, Server, guard, names, wait_for};
 
 /// A small file system of its own, unmounted when it is dropped.
 struct Mount(PathBuf);
@@ -377,4 +377,25 @@ fn a_disk_that_is_full_at_start_is_answered_452_until_there_is_space() {
     }
     std::fs::remove_file(&filler).unwrap();
     Client::logged_in(&server, true).deliver(b"small\r\n");
+}
+
+#[test]
+fn a_metrics_file_that_cannot_be_written_at_start_and_at_exit_is_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(_mount) = Mount::new(dir.path(), "1m") else {
+        return skipped("a_metrics_file_that_cannot", "may not mount a tmpfs");
+    };
+    let _ = std::fs::write(dir.path().join("filler"), vec![0; 2 << 20]);
+    let mut server = Builder::new()
+        .options([
+            "--metrics-file",
+            dir.path().join("x.prom").to_str().unwrap(),
+        ])
+        .start();
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    let log = server.log();
+    let lines = log.matches("cannot write the metrics file=").count();
+    assert_eq!(lines, 1, "{log}");
+    assert_eq!(names(dir.path()), ["filler"]);
 }

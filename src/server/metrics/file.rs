@@ -137,15 +137,18 @@ impl Exporter {
             error,
         };
         let file = MetricsFile::new(path).map_err(failed)?;
+        let mut failing = false;
         match export(&file, &metrics) {
             // Space may return; the other reasons stay.
-            Err(error) if is_shortage_of_space(&error) => log::metrics_failed(path, &error),
+            Err(error) if is_shortage_of_space(&error) => {
+                report(&file, Err(error), &mut failing);
+            }
             result => result.map_err(failed)?,
         }
         let (running, stop) = bounded(0);
         let (ending, ended) = bounded(0);
         let thread = worker("metrics", events, move || {
-            write_until(&stop, &file, &metrics);
+            write_until(&stop, &file, &metrics, failing);
             drop(ending);
         })
         .map_err(failed)?;
@@ -171,27 +174,25 @@ impl Drop for Exporter {
 }
 
 /// Writes the file at each interval and once more when `stop` is disconnected.
-fn write_until(stop: &Receiver<()>, file: &MetricsFile, metrics: &Metrics) {
-    let mut failing = false;
+/// `failing` is whether the write before was reported as failed.
+fn write_until(stop: &Receiver<()>, file: &MetricsFile, metrics: &Metrics, mut failing: bool) {
     loop {
         let last = stop.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout);
-        match export(file, metrics) {
-            Ok(()) if failing => {
-                failing = false;
-                log::metrics_recovered(&file.path);
-            }
-            Ok(()) => {}
-            Err(error) => {
-                if !failing {
-                    failing = true;
-                    log::metrics_failed(&file.path, &error);
-                }
-            }
-        }
+        report(file, export(file, metrics), &mut failing);
         if last {
             return;
         }
     }
+}
+
+/// Logs the first failure of a row, and its end.
+fn report(file: &MetricsFile, result: io::Result<()>, failing: &mut bool) {
+    match &result {
+        Ok(()) if *failing => log::metrics_recovered(&file.path),
+        Err(error) if !*failing => log::metrics_failed(&file.path, error),
+        Ok(()) | Err(_) => {}
+    }
+    *failing = result.is_err();
 }
 
 fn export(file: &MetricsFile, metrics: &Metrics) -> io::Result<()> {
