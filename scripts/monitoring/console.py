@@ -23,10 +23,10 @@ HEAD = """<!doctype html>
 {{ template "prom_console_head" }}
 <style>
 body { margin: 8px; font-family: sans-serif; }
-main { display: grid; grid-template-columns: repeat(24, minmax(0, 1fr)); grid-auto-rows: 27px; gap: 6px; }
+main { display: grid; grid-template-columns: repeat(24, minmax(0, 1fr)); grid-auto-rows: 26px; gap: 6px; }
 section { border: 1px solid #ddd; border-radius: 3px; padding: 2px 8px; overflow: hidden; }
 h2 { font-size: 13px; margin: 2px 0; }
-.value { font-size: 26px; text-align: center; margin-top: 14px; }
+.value { font-size: 21px; text-align: center; margin-top: 16px; }
 .prom_graph_table { font-size: 11px; }
 </style>
 </head>
@@ -81,17 +81,20 @@ def graph(panel, unit):
     queries = ", ".join(
         json.dumps(target["expr"]).replace("$instance", '" + INSTANCE + "') for target in panel["targets"]
     )
-    # {{label}} of Grafana is [[label]] here.
-    legends = json.dumps(
-        [re.sub(r"\{\{ *(\w+) *\}\}", r"[[ \1 ]]", target.get("legendFormat", "")) for target in panel["targets"]]
-    )
-    height = panel["gridPos"]["h"] * 33 - 110
+    legends = ", ".join(legend(target.get("legendFormat", "")) for target in panel["targets"])
+    height = panel["gridPos"]["h"] * 32 - 88
     formatter = f"PromConsole.NumberFormatter.{unit[2]}"
     return (
         f'<div id="{name}"></div><script>new PromConsole.Graph({{node: document.getElementById("{name}"), '
-        f"expr: [{queries}], name: {legends}, height: {height}, min: 0, xTitle: '', "
+        f"expr: [{queries}], name: [{legends}], height: {height}, min: 0, xTitle: '', "
         f"yAxisFormatter: {formatter}, yHoverFormatter: {formatter}, yUnits: {json.dumps(unit[1])}}});</script>"
     )
+
+
+def legend(text):
+    """Grafana's {{label}} as a function: prom_console.js drops what follows a [[ label ]]."""
+    labels = re.sub(r"\{\{ *(\w+) *\}\}", r'" + labels["\1"] + "', json.dumps(text))
+    return f"labels => {labels}"
 
 
 if __name__ == "__main__":
