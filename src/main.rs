@@ -43,7 +43,7 @@ fn main() -> ExitCode {
 fn check(command_line: CommandLine) -> Result<(), Failure> {
     let found = check::check(command_line);
     for warning in &found.warnings {
-        stderr::report(&format!("warning: {warning}"));
+        stderr::warn(warning);
     }
     for problem in &found.problems {
         stderr::report(problem);

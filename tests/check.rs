@@ -5,7 +5,8 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -200,8 +201,8 @@ fn a_certificate_without_a_tls_listener_is_not_read() {
     assert_eq!((status, errors.as_str()), (Some(0), ""), "{plan}");
 }
 
-#[test]
-fn an_expired_certificate_is_a_warning() {
+/// A directory whose certificate has expired.
+fn expired() -> tempfile::TempDir {
     let dir = prepared();
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
@@ -209,6 +210,44 @@ fn an_expired_certificate_is_a_warning() {
     let certificate = params.self_signed(&key).unwrap();
     fs::write(dir.path().join("certs/server.pem"), certificate.pem()).unwrap();
     fs::write(dir.path().join("certs/server.key"), key.serialize_pem()).unwrap();
+    dir
+}
+
+/// `journalctl -p err` shows the one, and not the other.
+#[test]
+fn in_the_journal_a_problem_is_an_error_and_a_warning_is_not() {
+    let dir = expired();
+    let log = File::create(dir.path().join("log")).unwrap();
+    let metadata = log.metadata().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mm4d"));
+    command
+        .current_dir(dir.path())
+        .args(["--check", "-a", "missing"])
+        .env(
+            "JOURNAL_STREAM",
+            format!("{}:{}", metadata.dev(), metadata.ino()),
+        )
+        .stdout(Stdio::null())
+        .stderr(log);
+    let mut child = guard::spawn(&mut command).unwrap();
+    wait_for("the end of --check", || child.try_wait().unwrap());
+    guard::release(child.id());
+    let lines = fs::read_to_string(dir.path().join("log")).unwrap();
+    let lines: Vec<_> = lines.lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(
+        lines[0].starts_with("<4>mm4d: warning: the certificate "),
+        "{lines:?}"
+    );
+    assert!(
+        lines[1].starts_with("<3>mm4d: cannot read the accounts "),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn an_expired_certificate_is_a_warning() {
+    let dir = expired();
     let (status, _, errors) = check(dir.path(), &[]);
     assert_eq!(status, Some(0), "{errors}");
     let expected = "warning: the certificate certs/server.pem expired at 2020-01-01T00:00:00Z";

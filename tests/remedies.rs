@@ -278,6 +278,38 @@ fn a_certificate_or_key_that_tls_does_not_take_is_named_with_the_reason() {
     ]);
 }
 
+/// The operator has never seen a path below /run/credentials.
+#[test]
+fn an_error_about_a_copy_of_systemd_says_where_the_file_comes_from() {
+    let dir = prepared();
+    let certs = dir.path().join("certs");
+    fs::write(certs.join("server.pem"), "missing").unwrap();
+    let credentials = format!("CREDENTIALS_DIRECTORY={}", certs.display());
+    let cert = certs.join("server.pem");
+    let cert = cert.to_str().unwrap();
+    for check in [&[][..], &["--check"]] {
+        let program = [
+            "env",
+            &credentials,
+            env!("CARGO_BIN_EXE_mm4d"),
+            "-n",
+            "here",
+        ];
+        let arguments = [&["-t", "127.0.0.1:0", "--cert", cert][..], check].concat();
+        let (code, text) = run(dir.path(), &program, &arguments);
+        assert_eq!(code, 1, "{text}");
+        let expected = format!(
+            "mm4d: cannot use the certificate {cert}: there is no certificate in it; give a PEM \
+             file with --cert; {} has systemd's copies of the files that LoadCredential= names \
+             (systemctl cat)\n",
+            certs.display()
+        );
+        assert_eq!(text, expected);
+        let (_, text) = run(dir.path(), &program, &["-a", "/nonexistent"]);
+        assert!(!text.contains("systemd"), "{text}");
+    }
+}
+
 /// Root reads everything, but not as another user.
 #[test]
 fn a_file_that_may_not_be_used_is_named_with_its_owner_and_mode() {

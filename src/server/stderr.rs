@@ -94,19 +94,34 @@ pub(crate) fn is_journal() -> bool {
 
 /// Reports why the process ends, in one line whatever characters `reason` has.
 pub fn report(reason: &str) {
-    let escaped = reason
-        .chars()
-        .map(|character| match character.is_control() {
-            true => character.escape_default().to_string(),
-            false => character.to_string(),
-        });
-    print_last(&format!("mm4d: {}", escaped.collect::<String>()));
+    print("<3>", &format!("{reason}{}", origin(reason)));
 }
 
-/// Writes one line about why the process ends, and what is still in the queue.
-fn print_last(line: &str) {
-    let priority = if is_journal() { "<3>" } else { "" };
-    QUEUE.push(format!("{priority}{line}\n").as_bytes());
+/// Reports what does not keep the server from starting.
+pub fn warn(reason: &str) {
+    print("<4>", &format!("warning: {reason}{}", origin(reason)));
+}
+
+/// Where a file comes from whose path means nothing to the operator.
+fn origin(reason: &str) -> String {
+    match std::env::var("CREDENTIALS_DIRECTORY") {
+        Ok(directory) if !directory.is_empty() && reason.contains(&directory) => format!(
+            "; {directory} has systemd's copies of the files that LoadCredential= names \
+             (systemctl cat)"
+        ),
+        _ => String::new(),
+    }
+}
+
+/// Prints one line with the priority that it has in the journal.
+fn print(priority: &str, text: &str) {
+    let escaped = text.chars().map(|character| match character.is_control() {
+        true => character.escape_default().to_string(),
+        false => character.to_string(),
+    });
+    let priority = if is_journal() { priority } else { "" };
+    let line = format!("{priority}mm4d: {}\n", escaped.collect::<String>());
+    QUEUE.push(line.as_bytes());
     flush();
 }
 
