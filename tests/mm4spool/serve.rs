@@ -354,6 +354,47 @@ fn parts_are_shown_only_where_nothing_in_them_is_active() {
 }
 
 #[test]
+fn a_range_of_a_part_or_of_the_file_is_answered() {
+    let place = Place::with_samples();
+    let live = Live::start(&place, &[]);
+    let object = object_at(&place, "000002");
+    let id = at(&object, "/id").as_str().unwrap().to_owned();
+    for path in ["raw", "parts/1"] {
+        let path = format!("/api/messages/{id}/{path}");
+        let whole = live.get(&path);
+        assert_eq!(whole.field("accept-ranges"), Some("bytes"), "{path}");
+        let (all, length) = (whole.body.clone(), whole.body.len());
+        for (range, from, to) in [
+            ("0-0", 0, 1),
+            ("5-9", 5, 10),
+            ("7-", 7, length),
+            ("-4", length - 4, length),
+            ("1-99999999999999999999", 1, length),
+        ] {
+            let part = live.get_with(&path, &format!("Range: bytes={range}\r\n"));
+            assert_eq!(part.status, 206, "{path} {range}");
+            assert_eq!(part.body, all[from..to], "{path} {range}");
+            let described = format!("bytes {from}-{}/{length}", to - 1);
+            assert_eq!(part.field("content-range"), Some(described.as_str()));
+            assert_eq!(part.field("content-type"), whole.field("content-type"));
+            assert_eq!(part.field("x-content-type-options"), Some("nosniff"));
+        }
+        let none = live.get_with(&path, &format!("Range: bytes={length}-\r\n"));
+        let described = format!("bytes */{length}");
+        assert_eq!(none.status, 416, "{path}");
+        assert_eq!(none.field("content-range"), Some(described.as_str()));
+        for fields in [
+            "Range: bytes=0-1,4-5\r\n",
+            "Range: bytes=5-1\r\n",
+            "Range: bytes=0-1\r\nIf-Range: \"x\"\r\n",
+        ] {
+            let whole = live.get_with(&path, fields);
+            assert_eq!((whole.status, whole.body), (200, all.clone()), "{fields}");
+        }
+    }
+}
+
+#[test]
 fn the_live_page_has_no_script_but_its_own_and_escapes_the_mail() {
     let place = Place::with_samples();
     let script = "<script>alert(1)</script>";

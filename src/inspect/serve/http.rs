@@ -40,6 +40,8 @@ pub(super) struct Request {
     pub(super) authorization: Option<String>,
     pub(super) cookie: Option<String>,
     pub(super) last_event_id: Option<String>,
+    pub(super) range: Option<String>,
+    pub(super) has_if_range: bool,
     /// The connection stays open for another request.
     pub(super) keep_alive: bool,
 }
@@ -57,6 +59,15 @@ pub(super) enum Body {
     Bytes(Vec<u8>),
     /// So many bytes of a file.
     File(File, u64),
+}
+
+impl Body {
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Body::Bytes(bytes) => bytes.len() as u64,
+            Body::File(_, length) => *length,
+        }
+    }
 }
 
 /// An answer.
@@ -159,6 +170,8 @@ fn parse(head: &[u8]) -> Result<Option<Request>, NoRequest> {
             "host" => request.host = Some(value()),
             "authorization" => request.authorization = Some(value()),
             "cookie" => request.cookie = Some(value()),
+            "range" => request.range = Some(value()),
+            "if-range" => request.has_if_range = true,
             "last-event-id" => request.last_event_id = Some(value()),
             "connection" if value().eq_ignore_ascii_case("close") => request.keep_alive = false,
             "content-length" if value() != "0" => {
@@ -223,10 +236,7 @@ pub(super) fn write(
     is_head: bool,
     keep_alive: bool,
 ) -> io::Result<()> {
-    let length = match &answer.body {
-        Body::Bytes(bytes) => bytes.len() as u64,
-        Body::File(_, length) => *length,
-    };
+    let length = answer.body.len();
     let mut head = head_of(answer.status, &answer.fields);
     head.push_str(&format!(
         "Content-Length: {length}\r\nConnection: {}\r\n\r\n",
@@ -287,12 +297,14 @@ fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         204 => "No Content",
+        206 => "Partial Content",
         303 => "See Other",
         400 => "Bad Request",
         401 => "Unauthorized",
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
+        416 => "Range Not Satisfiable",
         421 => "Misdirected Request",
         431 => "Request Header Fields Too Large",
         503 => "Service Unavailable",

@@ -9,6 +9,7 @@
 mod http;
 mod index;
 mod page;
+mod range;
 mod routes;
 mod sandbox;
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::http::{Answer, Body, Request, encoded};
 use super::index::{Found, Key};
+use super::range::ranged;
 use super::{Shared, page};
 use crate::inspect::commands::filter_of_query;
 use crate::inspect::message::Message;
@@ -41,14 +42,18 @@ pub(super) fn answer(shared: &Shared, request: &Request) -> Answer {
         ["healthz"] => health(shared),
         ["api", "messages"] => messages(shared, request),
         ["api", "messages", id] => message(shared, id),
-        ["api", "messages", id, "raw"] => raw(shared, id),
+        ["api", "messages", id, "raw"] => ranged_or_missing(raw(shared, id), request),
         ["api", "messages", id, "thumbnail"] => small_picture(shared, id),
         ["api", "messages", id, "parts", number] => match number.parse() {
-            Ok(number) => part(shared, id, number),
+            Ok(number) => ranged_or_missing(part(shared, id, number), request),
             Err(_) => missing(),
         },
         _ => missing(),
     }
+}
+
+fn ranged_or_missing(answer: Answer, request: &Request) -> Answer {
+    ranged(answer, request).unwrap_or_else(|_| missing())
 }
 
 fn missing() -> Answer {
