@@ -91,11 +91,52 @@ def keys():
     checks.that('the search is in the address', 'grep=lake' in driver.current_url, driver.current_url)
     driver.back()
     checks.that('back shows all', bool(wait_for('all', lambda: len(rows(driver)) > 5)))
-    driver.find_element(By.LINK_TEXT, 'Reports').click()
+    driver.find_element(By.PARTIAL_LINK_TEXT, 'Reports').click()
     wait_for('reports', lambda: all('eport' in one.text for one in rows(driver)))
     checks.that('a filter selects', bool(rows(driver)) and 'kind=reports' in driver.current_url, driver.current_url)
     driver.get(address + '?subject=nothing-has-this')
     accessibility(checks, driver, 'a search without a match')
+    driver.quit()
+
+
+def counts():
+    """The filters say how many they select, and they do."""
+    driver = browser(1400, 900)
+    driver.get(address)
+
+    def counted():
+        found = {}
+        for chip in driver.find_elements(By.CSS_SELECTOR, '#filters a'):
+            small = chip.find_elements(By.TAG_NAME, 'small')
+            if small:
+                found[chip.get_attribute('href')] = int(small[0].text)
+        if not found:
+            driver.refresh()  # the survey of the spool has just begun
+        return found
+
+    filters = wait_for('counts', counted) or {}
+    checks.that('the filters have counts', len(filters) > 5, filters)
+    for link, count in filters.items():
+        driver.get(link)
+        checks.that(f'the filter {link.rsplit("/", 1)[1]!r} selects {count}', len(rows(driver)) == count, len(rows(driver)))
+    driver.quit()
+
+
+def sound():
+    """A browser seeks by asking for ranges."""
+    driver = browser(1400, 900)
+    driver.get(address + '?has=audio')
+    for one in [one.get_attribute('href') for one in rows(driver)]:
+        driver.get(one)
+        if visible(driver, '#pane audio'):
+            break
+    driver.execute_script('const one = document.querySelector("#pane audio"); one.preload = "auto"; one.load()')
+    length = wait_for('its length', lambda: driver.execute_script(
+        'const one = document.querySelector("#pane audio"); return one.seekable.length && one.seekable.end(0)'))
+    driver.execute_script('const one = document.querySelector("#pane audio"); one.currentTime = one.duration / 2')
+    place_in = wait_for('a seek', lambda: driver.execute_script(
+        'const one = document.querySelector("#pane audio"); return !one.seeking && one.currentTime'))
+    checks.that('a sound can be sought in', bool(length) and place_in and place_in > length / 3, (length, place_in))
     driver.quit()
 
 
@@ -109,6 +150,9 @@ def arrival():
     arrived = wait_for('the arrival', lambda: row(driver, 'Dinner on Friday?'))
     checks.that('a new message appears by itself', bool(arrived))
     wait_for('all three', lambda: len(rows(driver)) == before + 3)
+    all_of_them = wait_for('the count', lambda: driver.find_element(
+        By.CSS_SELECTOR, '#filters a small').text == str(before + 3))
+    checks.that('the filters count it', bool(all_of_them))
     checks.that('the open message stays open', 'Greetings' in heading(driver))
     row(driver, 'Dinner on Friday?').click()
     wait_for('the message', lambda: 'Dinner' in heading(driver))
@@ -152,6 +196,8 @@ def hostile():
 
 looks()
 keys()
+counts()
+sound()
 arrival()
 if len(sys.argv) > 4:
     by_mail(sys.argv[4])

@@ -15,12 +15,12 @@ pub struct Duplicates {
 }
 
 /// Account, transaction, and whether it is a request.
-type Key = (String, String, bool);
+pub(crate) type Key = (String, String, bool);
 
 impl Duplicates {
     /// Notes a message, of which the header block is enough.
     pub fn note(&mut self, message: &Message<'_>) {
-        if let Some(key) = key(message) {
+        if let Some(key) = Duplicates::key(message) {
             let ids = self.seen.entry(key).or_default();
             ids.push(message.id.to_owned());
         }
@@ -29,7 +29,7 @@ impl Duplicates {
     /// The finding for a message that shares its transaction with another one
     /// that was noted.
     pub fn finding(&self, message: &Message<'_>) -> Option<Finding> {
-        let key = key(message)?;
+        let key = Duplicates::key(message)?;
         let others = self.seen.get(&key)?;
         let other = others.iter().find(|other| *other != message.id)?;
         let more = match others.len().saturating_sub(2) {
@@ -42,12 +42,13 @@ impl Duplicates {
             format!("account {account} sent transaction {transaction} also in {other}{more}"),
         ))
     }
-}
 
-fn key(message: &Message<'_>) -> Option<Key> {
-    let transaction = message.unquoted("X-Mms-Transaction-ID")?;
-    let request = message.kind().is_none_or(MessageType::is_request);
-    // A mail that mm4d did not write has no account: all such are compared.
-    let account = message.account().unwrap_or("-").to_owned();
-    Some((account, transaction, request))
+    /// What two messages share when one is a duplicate of the other.
+    pub(crate) fn key(message: &Message<'_>) -> Option<Key> {
+        let transaction = message.unquoted("X-Mms-Transaction-ID")?;
+        let request = message.kind().is_none_or(MessageType::is_request);
+        // A mail that mm4d did not write has no account: all such are compared.
+        let account = message.account().unwrap_or("-").to_owned();
+        Some((account, transaction, request))
+    }
 }

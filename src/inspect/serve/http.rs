@@ -4,7 +4,8 @@
 //! httparse reads the request; the loop is here, since a library that accepts for itself
 //! bounds neither connections nor slow clients. Limits: [`MAX_HEAD`] bytes and
 //! [`MAX_FIELDS`] fields of a request within [`HEAD_TIME`], [`MAX_REQUESTS`] requests of a
-//! connection, [`IDLE_TIME`] between them, [`MIN_RATE`] bytes per second of an answer.
+//! connection, [`IDLE_TIME`] between them, [`MIN_RATE`] bytes per second of an answer; where
+//! few places are left, [`CROWDED_TIME`] in the place of both times.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -23,10 +24,16 @@ pub(super) const MAX_REQUESTS: usize = 1000;
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// How long a connection may wait for its next request.
 const IDLE_TIME: Duration = Duration::from_secs(30);
+/// How long a client may be silent, and the head of its request take, where few places
+/// for others are left.
+const CROWDED_TIME: Duration = Duration::from_secs(2);
 /// How long an answer may take, whatever its size.
 const ANSWER_TIME: Duration = Duration::from_secs(20);
 /// Bytes per second that a client must take on average after that.
 const MIN_RATE: u64 = 16 * 1024;
+
+/// Bytes of a file that are read at a time.
+const FILE_BUFFER: usize = 64 * 1024;
 
 /// A request without its body.
 #[derive(Debug, Default)]
@@ -68,6 +75,14 @@ impl Body {
             Body::File(_, length) => *length,
         }
     }
+
+    /// Bytes of memory that it takes while it is sent.
+    pub(super) fn held(&self) -> usize {
+        match self {
+            Body::Bytes(bytes) => bytes.capacity(),
+            Body::File(..) => FILE_BUFFER,
+        }
+    }
 }
 
 /// An answer.
@@ -98,10 +113,14 @@ impl Answer {
 }
 
 /// Reads the next request of a connection.
-pub(super) fn read(stream: &mut TcpStream) -> Result<Request, NoRequest> {
+pub(super) fn read(stream: &mut TcpStream, is_crowded: bool) -> Result<Request, NoRequest> {
     let mut head = Vec::new();
     let mut buffer = [0; 2048];
-    let mut deadline = Instant::now() + IDLE_TIME;
+    let (idle_time, head_time) = match is_crowded {
+        true => (CROWDED_TIME, CROWDED_TIME),
+        false => (IDLE_TIME, HEAD_TIME),
+    };
+    let mut deadline = Instant::now() + idle_time;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() || stream.set_read_timeout(Some(left)).is_err() {
@@ -117,7 +136,7 @@ pub(super) fn read(stream: &mut TcpStream) -> Result<Request, NoRequest> {
             Err(_) => return Err(NoRequest::Closed),
         };
         if head.is_empty() {
-            deadline = Instant::now() + HEAD_TIME;
+            deadline = Instant::now() + head_time;
         }
         head.extend_from_slice(buffer.get(..length).unwrap_or_default());
         match parse(&head)? {
@@ -249,7 +268,7 @@ pub(super) fn write(
         Body::Bytes(bytes) => send(stream, &bytes, deadline),
         Body::File(file, length) => {
             let mut file = file.take(length);
-            let mut buffer = vec![0; 64 * 1024];
+            let mut buffer = vec![0; FILE_BUFFER];
             loop {
                 match file.read(&mut buffer)? {
                     0 if file.limit() > 0 => return Err(ErrorKind::UnexpectedEof.into()),

@@ -3,25 +3,29 @@
 //! One thread watches the spool and adds what is published; what was deleted is noticed
 //! when the directories are read again, every [`RELIST`]. No request reads the
 //! directories, and none looks at more messages than it may in [`SEARCH_TIME`]: it answers
-//! with what it has found, and with a cursor to continue. Limits: [`MAX_ENTRIES`] messages,
+//! with what it has found, and with a cursor to continue. What the survey knows of a
+//! message is not read again. Limits: [`MAX_ENTRIES`] messages,
 //! the newest; [`MAX_ARRIVALS`] that event streams may still have to send.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::survey::{Counts, Known, Survey};
 use crate::inspect::exchange::Exchanges;
-use crate::inspect::filter::Filter;
+use crate::inspect::filter::{Content, Filter};
+use crate::inspect::output::page::Kind;
 use crate::inspect::store::{Entry, Store};
 use crate::inspect::watch::{Follower, TICK};
 use crate::spool::id::MessageId;
 
-/// Messages that are kept by name: about 200 bytes each.
+/// Messages that are kept by name: about 250 bytes each.
 const MAX_ENTRIES: usize = 500_000;
 /// New messages that are remembered for event streams.
 const MAX_ARRIVALS: usize = 1024;
@@ -45,23 +49,62 @@ pub(super) struct Index {
     state: Mutex<State>,
     arrived: Condvar,
     unanswered: Mutex<Option<(Instant, Arc<HashSet<String>>)>>,
+    survey: Survey,
+    counts: Mutex<Option<Arc<Counts>>>,
+    /// Something has changed since `counts`.
+    is_changed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct State {
     /// Oldest first.
-    entries: Vec<Arc<Entry>>,
-    arrivals: VecDeque<Arc<Entry>>,
+    entries: Vec<Arc<Known>>,
+    /// Those that the survey has not read yet, which takes the last first.
+    unread: Vec<Arc<Known>>,
+    arrivals: VecDeque<Arc<Known>>,
     /// Arrivals since the start, also those that are forgotten.
     count: u64,
     is_broken: bool,
+}
+
+/// What is looked for.
+#[derive(Debug)]
+pub(super) struct Search<'s> {
+    pub(super) filter: &'s Filter,
+    pub(super) kind: Option<Kind>,
+    /// Where it is given, duplicates are findings.
+    pub(super) counts: Option<&'s Counts>,
+}
+
+impl Search<'_> {
+    /// Whether the survey knows that a message does not match.
+    fn is_ruled_out(&self, known: &Known) -> bool {
+        let kind = self.kind.and_then(|kind| Counts::is_of_kind(known, kind));
+        let counts = self.counts;
+        let account = self.filter.account.as_deref();
+        let account = counts
+            .zip(account)
+            .and_then(|(counts, name)| counts.is_of_account(known, name));
+        let findings = counts.filter(|_| self.wants_findings());
+        let findings = findings.and_then(|counts| counts.has_findings(known));
+        [kind, account, findings].contains(&Some(false))
+    }
+
+    fn is_known_to_have_findings(&self, known: &Known) -> bool {
+        let counts = self.counts.filter(|_| self.wants_findings());
+        counts.is_some_and(|counts| counts.has_findings(known) == Some(true))
+    }
+
+    fn wants_findings(&self) -> bool {
+        self.filter.has.contains(&Content::Findings)
+    }
 }
 
 /// What a search has found.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     /// Newest first.
-    pub(super) entries: Vec<Arc<Entry>>,
+    pub(super) entries: Vec<Arc<Known>>,
     /// Where to continue; `None` when everything was looked at.
     pub(super) next: Option<Key>,
 }
@@ -71,14 +114,15 @@ impl Index {
     pub(super) fn start(root: &Path) -> io::Result<(Index, Follower)> {
         let follower = Follower::start(root)?;
         let store = Store::open(root)?;
-        let state = State {
-            entries: newest(store.entries()?),
-            ..State::default()
-        };
+        let mut state = State::default();
+        state.list(store.entries()?);
         let index = Index {
             state: Mutex::new(state),
             arrived: Condvar::new(),
             unanswered: Mutex::new(None),
+            survey: Survey::default(),
+            counts: Mutex::new(None),
+            is_changed: AtomicBool::new(true),
         };
         Ok((index, follower))
     }
@@ -99,9 +143,11 @@ impl Index {
                 let mut state = self.lock();
                 state.is_broken = entries.is_err();
                 if let Ok(entries) = entries {
-                    state.entries = newest(entries);
+                    state.list(entries);
                 }
                 drop(state);
+                self.is_changed.store(true, Ordering::Release);
+                self.arrived.notify_all();
                 listed = Instant::now();
             }
         }
@@ -109,7 +155,7 @@ impl Index {
 
     fn add(&self, entry: Entry) {
         let mut state = self.lock();
-        let entry = Arc::new(entry);
+        let entry = Arc::new(Known::new(entry));
         let key = (entry.time, entry.id.as_str());
         let at = state
             .entries
@@ -120,6 +166,7 @@ impl Index {
             .is_none_or(|other| other.id != entry.id)
         {
             state.entries.insert(at, Arc::clone(&entry));
+            state.unread.push(Arc::clone(&entry));
         }
         if state.entries.len() > MAX_ENTRIES {
             state.entries.remove(0);
@@ -144,7 +191,7 @@ impl Index {
     }
 
     /// The message of exactly that id.
-    pub(super) fn get(&self, id: &str) -> Option<Arc<Entry>> {
+    pub(super) fn get(&self, id: &str) -> Option<Arc<Known>> {
         let state = self.lock();
         let found = match MessageId::parse(id).map(|id| id.time()) {
             Some(time) => {
@@ -160,7 +207,7 @@ impl Index {
     }
 
     /// At most `count` messages before a place, newest first.
-    fn before(&self, key: Option<&Key>, count: usize) -> Vec<Arc<Entry>> {
+    fn before(&self, key: Option<&Key>, count: usize) -> Vec<Arc<Known>> {
         let state = self.lock();
         let end = key.map_or(state.entries.len(), |(time, id)| {
             state
@@ -183,7 +230,7 @@ impl Index {
         let some = state.entries.get(at.saturating_sub(count)..end);
         some.unwrap_or_default()
             .iter()
-            .map(|entry| (**entry).clone())
+            .map(|known| Entry::clone(known))
             .collect()
     }
 
@@ -191,16 +238,19 @@ impl Index {
     pub(super) fn select(
         &self,
         store: &Store,
-        filter: &Filter,
+        search: &Search<'_>,
         from: Option<Key>,
         limit: usize,
     ) -> Found {
         let started = Instant::now();
+        let filter = search.filter;
         let unanswered = filter.unanswered.then(|| self.unanswered(store));
         let filter = Filter {
             unanswered: false,
             ..filter.clone()
         };
+        let mut without_findings = filter.clone();
+        without_findings.has.retain(|has| *has != Content::Findings);
         let (mut found, mut key) = (Found::default(), from);
         loop {
             let chunk = self.before(key.as_ref(), CHUNK);
@@ -223,12 +273,59 @@ impl Index {
                 let waits = unanswered
                     .as_ref()
                     .is_none_or(|ids| ids.contains(&entry.id));
-                let one = std::slice::from_ref(&*entry);
-                if waits && !filter.select_from(store, &[], one).entries.is_empty() {
+                if !waits || search.is_ruled_out(&entry) {
+                    continue;
+                }
+                let filter = match search.is_known_to_have_findings(&entry) {
+                    true => &without_findings,
+                    false => &filter,
+                };
+                let one = std::slice::from_ref::<Entry>(&entry);
+                if !filter.select_from(store, &[], one).entries.is_empty() {
                     found.entries.push(entry);
                 }
             }
         }
+    }
+
+    /// Reads messages for what is counted, for ever.
+    pub(super) fn survey(&self, root: &Path) {
+        loop {
+            let state = self.lock();
+            let mut state = self
+                .arrived
+                .wait_while(state, |state| state.unread.is_empty())
+                .unwrap_or_else(PoisonError::into_inner);
+            let next = state.unread.pop();
+            drop(state);
+            if let (Some(known), Ok(store)) = (next, Store::open(root)) {
+                self.survey.read(&store, &known);
+                self.is_changed.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    /// What the filters select; `None` until every message was read once.
+    pub(super) fn counts(&self) -> Option<Arc<Counts>> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.lock();
+        if state.unread.is_empty() && self.is_changed.swap(false, Ordering::AcqRel) {
+            let entries = state.entries.clone();
+            drop(state);
+            match self.survey.count(entries.iter().map(|known| &**known)) {
+                Some(counted) => *counts = Some(Arc::new(counted)),
+                // The last one is being read.
+                None => self.is_changed.store(true, Ordering::Release),
+            }
+        }
+        counts.clone()
+    }
+
+    /// The messages that share the transaction of one, itself among them: at most `count`.
+    pub(super) fn same_transaction(&self, one: &Known, count: usize) -> Vec<Arc<Known>> {
+        let state = self.lock();
+        let same = state.entries.iter().filter(|known| known.may_repeat(one));
+        same.take(count).cloned().collect()
     }
 
     /// The ids of unanswered requests among the newest messages.
@@ -246,7 +343,7 @@ impl Index {
         let mut entries: Vec<Entry> = self
             .before(None, UNANSWERED_AMONG)
             .iter()
-            .map(|entry| (**entry).clone())
+            .map(|known| Entry::clone(known))
             .collect();
         entries.reverse();
         let exchanges = Exchanges::read(store, &entries);
@@ -271,7 +368,7 @@ impl Index {
 
     /// Waits for the arrivals from a position on; returns them and the position after
     /// them. Nothing when none has arrived in time.
-    pub(super) fn wait(&self, position: u64, at_most: Duration) -> (Vec<Arc<Entry>>, u64) {
+    pub(super) fn wait(&self, position: u64, at_most: Duration) -> (Vec<Arc<Known>>, u64) {
         let state = self.lock();
         let (state, _) = self
             .arrived
@@ -290,8 +387,27 @@ impl Index {
     }
 }
 
-fn newest(mut entries: Vec<Entry>) -> Vec<Arc<Entry>> {
-    let skip = entries.len().saturating_sub(MAX_ENTRIES);
-    entries.drain(..skip);
-    entries.into_iter().map(Arc::new).collect()
+impl State {
+    /// Takes the entries of the spool for those that were known before.
+    fn list(&mut self, mut entries: Vec<Entry>) {
+        let skip = entries.len().saturating_sub(MAX_ENTRIES);
+        entries.drain(..skip);
+        let mut before = self.entries.iter().peekable();
+        let listed = entries.into_iter().map(|entry| {
+            let key = (entry.time, entry.id.as_str());
+            while before
+                .next_if(|known| (known.time, known.id.as_str()) < key)
+                .is_some()
+            {}
+            match before.next_if(|known| (known.time, known.id.as_str()) == key) {
+                Some(known) if known.path == entry.path => Arc::clone(known),
+                Some(known) => Arc::new(known.moved(entry)),
+                None => Arc::new(Known::new(entry)),
+            }
+        });
+        let listed: Vec<_> = listed.collect();
+        let unread = listed.iter().filter(|known| !known.is_surveyed());
+        self.unread = unread.cloned().collect();
+        self.entries = listed;
+    }
 }

@@ -1,10 +1,11 @@
 //! The page of `mm4spool serve`: the messages of a spool in a browser, live and read-only.
 //!
-//! One thread accepts, one watches the spool, and each connection has one of its own;
+//! One thread accepts, one watches the spool, one counts, and each connection has its own;
 //! nothing changes the spool. Everything of a mail reaches the browser escaped, or as a
 //! part that is saved or shown as a picture, sound or video. Limits: [`MAX_CONNECTIONS`],
-//! of which [`MAX_STREAMS`] may be event streams, and those of `http` and `index`. Fails
-//! at the start when the address cannot be bound or the spool not be read.
+//! of which [`MAX_STREAMS`] may be event streams, [`MAX_AT_ONCE`] answers that are made at
+//! a time, [`MAX_HELD`] bytes of answers that are being sent, and those of `http`, `index`
+//! and `survey`. Fails at the start when the address cannot be bound or the spool not be read.
 
 mod http;
 mod index;
@@ -12,12 +13,13 @@ mod page;
 mod range;
 mod routes;
 mod sandbox;
+mod survey;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,6 +35,12 @@ use super::store::{Entry, Store};
 pub const MAX_CONNECTIONS: usize = 64;
 /// Connections among them that are event streams.
 pub const MAX_STREAMS: usize = 24;
+/// Answers that are made at a time: each may read and decode a whole message.
+const MAX_AT_ONCE: usize = 4;
+/// Bytes of answers that are being sent, all clients together.
+const MAX_HELD: usize = 64 * 1024 * 1024;
+/// Connections from which on a client that is silent loses its place soon.
+const CROWDED: usize = 48;
 /// How often a stream without events shows that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long a client may take to receive one event.
@@ -61,24 +69,53 @@ struct Shared {
     index: Index,
     connections: AtomicUsize,
     streams: AtomicUsize,
+    /// Answers that are being made.
+    making: Mutex<usize>,
+    made: Condvar,
+    /// Bytes of answers that are being sent.
+    held: AtomicUsize,
 }
 
-/// One of a bounded number, given back when it is dropped.
-struct Slot<'s>(&'s AtomicUsize);
+/// Some of a bounded number, given back when it is dropped.
+struct Slot<'s>(&'s AtomicUsize, usize);
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.0.fetch_sub(self.1, Ordering::AcqRel);
     }
 }
 
-/// Takes one of `limit`, if one is left.
-fn take(counter: &AtomicUsize, limit: usize) -> Option<Slot<'_>> {
-    let next = |count: usize| (count < limit).then_some(count + 1);
+/// Takes some of `limit`, if so many are left.
+fn take(counter: &AtomicUsize, amount: usize, limit: usize) -> Option<Slot<'_>> {
+    let next = |count: usize| count.checked_add(amount).filter(|sum| *sum <= limit);
     counter
         .fetch_update(Ordering::AcqRel, Ordering::Acquire, next)
         .ok()?;
-    Some(Slot(counter))
+    Some(Slot(counter, amount))
+}
+
+/// The right to make an answer, given back when it is dropped.
+struct Turn<'s>(&'s Shared);
+
+impl<'s> Turn<'s> {
+    /// Waits until fewer than [`MAX_AT_ONCE`] have it.
+    fn wait(shared: &'s Shared) -> Turn<'s> {
+        let making = shared.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut making = shared
+            .made
+            .wait_while(making, |making| *making >= MAX_AT_ONCE)
+            .unwrap_or_else(PoisonError::into_inner);
+        *making += 1;
+        Turn(shared)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let making = self.0.making.lock();
+        *making.unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.made.notify_one();
+    }
 }
 
 impl Server {
@@ -105,6 +142,9 @@ impl Server {
             index,
             connections: AtomicUsize::new(0),
             streams: AtomicUsize::new(0),
+            making: Mutex::new(0),
+            made: Condvar::new(),
+            held: AtomicUsize::new(0),
         };
         Ok(Server {
             listener,
@@ -139,6 +179,10 @@ impl Server {
         thread::Builder::new()
             .name("accept".to_owned())
             .spawn(move || accept(&listener, &accepting))?;
+        let surveyed = Arc::clone(&shared);
+        thread::Builder::new()
+            .name("survey".to_owned())
+            .spawn(move || surveyed.index.survey(&surveyed.root))?;
         shared.index.watch(&shared.root, follower)
     }
 }
@@ -161,7 +205,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         let serving = thread::Builder::new().name("client".to_owned());
         let counter = Arc::clone(&shared);
         let started = serving.spawn(move || {
-            let slot = Slot(&shared.connections);
+            let slot = Slot(&shared.connections, 1);
             serve(&shared, stream);
             drop(slot);
         });
@@ -175,7 +219,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 fn serve(shared: &Shared, mut stream: TcpStream) {
     let _ = stream.set_nodelay(true);
     for count in 1..=http::MAX_REQUESTS {
-        let request = match http::read(&mut stream) {
+        let is_crowded = shared.connections.load(Ordering::Acquire) >= CROWDED;
+        let request = match http::read(&mut stream, is_crowded) {
             Ok(request) => request,
             Err(NoRequest::Closed) => return,
             Err(NoRequest::Refused(status, why)) => {
@@ -199,7 +244,15 @@ fn serve(shared: &Shared, mut stream: TcpStream) {
             return events(shared, &request, &mut stream);
         }
         let keep = request.keep_alive && count < http::MAX_REQUESTS;
-        let answer = secured(routes::answer(shared, &request));
+        let turn = Turn::wait(shared);
+        let mut answer = routes::answer(shared, &request);
+        drop(turn);
+        let held = take(&shared.held, answer.body.held(), MAX_HELD);
+        if held.is_none() {
+            answer =
+                Answer::text(503, "too many answers at a time; try again").with("Retry-After", "2");
+        }
+        let answer = secured(answer);
         if http::write(&mut stream, answer, request.is_head, keep).is_err() || !keep {
             return;
         }
@@ -325,7 +378,7 @@ fn secured(answer: Answer) -> Answer {
 
 /// Sends the JSON object of each message that is published, until the client leaves.
 fn events(shared: &Shared, request: &Request, stream: &mut TcpStream) {
-    let Some(_slot) = take(&shared.streams, MAX_STREAMS) else {
+    let Some(_slot) = take(&shared.streams, 1, MAX_STREAMS) else {
         let answer =
             Answer::text(503, "too many event streams; close a page").with("Retry-After", "30");
         let _ = http::write(stream, secured(answer), false, false);
@@ -411,9 +464,10 @@ mod tests {
     #[test]
     fn no_more_than_the_limit_is_taken_and_what_is_dropped_is_given_back() {
         let counter = AtomicUsize::new(0);
-        let one = take(&counter, 1);
-        assert!(one.is_some() && take(&counter, 1).is_none());
+        let one = take(&counter, 3, 4);
+        assert!(one.is_some() && take(&counter, 2, 4).is_none());
+        assert!(take(&counter, usize::MAX, 4).is_none());
         drop(one);
-        assert!(take(&counter, 1).is_some());
+        assert!(take(&counter, 4, 4).is_some());
     }
 }

@@ -8,24 +8,28 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::http::{Answer, Request, encoded};
-use super::index::Found;
+use super::index::{Found, Search};
 use super::routes::{cursor, filters, parse_cursor, read, value};
+use super::survey::{Counts, Known};
 use super::{Shared, routes};
-use crate::inspect::check::{self, Profile};
+use crate::inspect::check::{self, Duplicates, Profile};
 use crate::inspect::commands::filter_of_query;
 use crate::inspect::exchange::Exchanges;
 use crate::inspect::filter::Filter;
+use crate::inspect::finding::Finding;
 use crate::inspect::message::Message;
 use crate::inspect::output::page::{
     Context, Kind, Relations, Row, Source, article, day, empty, harmless, has_picture, name_of,
 };
-use crate::inspect::store::{Entry, Store};
+use crate::inspect::store::Store;
 use crate::mm4::MessageType;
 
 /// Messages of one page of the list.
 const ROWS: usize = 50;
 /// Messages on each side of one among which those that belong to it are looked for.
 const NEIGHBOURS: usize = 500;
+/// Messages of one transaction that are read for the finding `duplicate`.
+const MAX_DUPLICATES: usize = 50;
 /// Accounts that are offered as filters.
 const MAX_ACCOUNTS: usize = 8;
 
@@ -43,27 +47,34 @@ pub(super) fn answer(shared: &Shared, request: &Request) -> Answer {
         .filter(|(name, value)| name != "token" && !value.is_empty())
         .cloned()
         .collect();
+    let counts = shared.index.counts();
     let filter = filter_of_query(&filters(&query, &PLACES));
     let (list, problem) = match (filter, Store::open(&shared.root)) {
         (Err(text), _) => (None, Some(text)),
         (_, Err(error)) => (None, Some(format!("the spool cannot be read: {error}"))),
         (Ok(filter), Ok(store)) => {
-            let filter = with_kind(filter, value(&query, "kind"));
+            let kind = value(&query, "kind").and_then(parse_kind);
+            let search = Search {
+                filter: &with_kind(filter, kind),
+                kind,
+                counts: counts.as_deref(),
+            };
             let from = value(&query, "cursor").and_then(parse_cursor);
-            let found = shared.index.select(&store, &filter, from, ROWS);
-            (Some(List::read(&store, found)), None)
+            let found = shared.index.select(&store, &search, from, ROWS);
+            (Some(List::read(&store, found, counts.as_deref())), None)
         }
     };
     let status = if problem.is_some() { 400 } else { 200 };
-    let markup = page(shared, &query, list.as_ref(), problem.as_deref());
+    let bar = chips(&query, list.as_ref(), counts.as_deref());
+    let markup = page(shared, &query, &bar, list.as_ref(), problem.as_deref());
     Answer::new(status, "text/html; charset=utf-8", markup.into_string())
         .with("Content-Security-Policy", POLICY)
         .with("Cache-Control", "no-store")
 }
 
 /// `kind` is one of the three of the page; no message is both of it and of another type.
-fn with_kind(mut filter: Filter, kind: Option<&str>) -> Filter {
-    let Some(kind) = kind.and_then(parse_kind) else {
+fn with_kind(mut filter: Filter, kind: Option<Kind>) -> Filter {
+    let Some(kind) = kind else {
         return filter;
     };
     let is_of_kind = |given: &MessageType| Kind::of_type(Some(*given)) == kind;
@@ -86,7 +97,7 @@ struct List {
 }
 
 impl List {
-    fn read(store: &Store, found: Found) -> List {
+    fn read(store: &Store, found: Found, counts: Option<&Counts>) -> List {
         let mut list = List {
             rows: Vec::new(),
             accounts: Vec::new(),
@@ -103,7 +114,8 @@ impl List {
             list.accounts
                 .extend(account.filter(|name| !list.accounts.contains(name)));
             let findings = check::findings(&message, &Profile::default()).len();
-            let row = Row::of(&message, findings);
+            let is_duplicate = counts.is_some_and(|counts| counts.is_repeated(&entry));
+            let row = Row::of(&message, findings + usize::from(is_duplicate));
             list.rows.push((
                 entry.id.clone(),
                 day(entry.time),
@@ -138,6 +150,7 @@ fn link(query: &[(String, String)], changes: &[(&str, &str)]) -> String {
 fn page(
     shared: &Shared,
     query: &[(String, String)],
+    chips: &Markup,
     list: Option<&List>,
     problem: Option<&str>,
 ) -> Markup {
@@ -158,7 +171,7 @@ fn page(
                 header.bar {
                     h1 { a href="/" dir="auto" title=(title) { (name_of(&title)) } }
                     (search(query))
-                    nav.chips #filters aria-label="Filters" { (chips(query, list)) }
+                    nav.chips #filters aria-label="Filters" { (chips) }
                     p.made role="status" #status { (shared.index.len()) " messages" }
                     button.help type="button" #help-button aria-label="Keys" hidden { "?" }
                 }
@@ -189,27 +202,40 @@ fn search(query: &[(String, String)]) -> Markup {
     }
 }
 
-fn chips(query: &[(String, String)], list: Option<&List>) -> Markup {
+/// The filters, with what they select of all messages; without it where another filter
+/// or a search is in force too.
+fn chips(query: &[(String, String)], list: Option<&List>, counts: Option<&Counts>) -> Markup {
     let kind = value(query, "kind").and_then(parse_kind);
     let with_findings = value(query, "has") == Some("findings");
     let account = value(query, "account");
-    let seen = list.map_or(&[][..], |list| list.accounts.as_slice());
-    let accounts: Vec<&str> = match account {
-        Some(account) => vec![account],
-        None => seen.iter().map(String::as_str).collect(),
+    let accounts: Vec<&str> = match (account, counts, list) {
+        (_, Some(counts), _) => counts.biggest_accounts(MAX_ACCOUNTS),
+        (Some(account), ..) => vec![account],
+        (_, _, Some(list)) => list.accounts.iter().map(String::as_str).collect(),
+        (None, None, None) => Vec::new(),
     };
+    let known = ["kind", "has", "account", "id", "cursor"];
+    let is_known = |(name, value): &(String, String)| {
+        known.contains(&name.as_str()) && (name != "has" || value == "findings")
+    };
+    let counts = counts.filter(|_| query.iter().all(is_known));
+    let count = |of: &dyn Fn(&Counts) -> usize| counts.map(of);
+    let all = kind.is_none() && !with_findings;
     html! {
-        (chip(query, &[("kind", ""), ("has", "")], "All", kind.is_none() && !with_findings))
+        (chip(query, &[("kind", ""), ("has", "")], "All", count(&|counts| counts.all), all))
         @for one in Kind::ALL {
             @let name = one.plural().to_ascii_lowercase();
-            (chip(query, &[("kind", &name), ("has", "")], one.plural(), kind == Some(one)))
+            @let changes = [("kind", name.as_str()), ("has", "")];
+            (chip(query, &changes, one.plural(), count(&|counts| counts.of_kind(one)), kind == Some(one)))
         }
-        (chip(query, &[("kind", ""), ("has", "findings")], "With findings", with_findings))
+        @let findings = count(&|counts| counts.with_findings);
+        (chip(query, &[("kind", ""), ("has", "findings")], "With findings", findings, with_findings))
         @if account.is_some() || accounts.len() > 1 {
             span.gap {}
             @for one in accounts {
                 @let is_chosen = account == Some(one);
-                (chip(query, &[("account", if is_chosen { "" } else { one })], one, is_chosen))
+                @let changes = [("account", if is_chosen { "" } else { one })];
+                (chip(query, &changes, one, count(&|counts| counts.of_account(one)), is_chosen))
             }
         }
     }
@@ -219,6 +245,7 @@ fn chip(
     query: &[(String, String)],
     changes: &[(&str, &str)],
     label: &str,
+    count: Option<usize>,
     is_chosen: bool,
 ) -> Markup {
     let changes: Vec<_> = changes
@@ -227,7 +254,10 @@ fn chip(
         .chain([("cursor", ""), ("id", "")])
         .collect();
     html! {
-        a href=(link(query, &changes)) aria-current=[is_chosen.then_some("true")] { bdi { (harmless(label)) } }
+        a href=(link(query, &changes)) aria-current=[is_chosen.then_some("true")] {
+            bdi { (harmless(label)) }
+            @if let Some(count) = count { " " small { (count) } }
+        }
     }
 }
 
@@ -289,7 +319,7 @@ fn opened(
     shared: &Shared,
     query: &[(String, String)],
     store: &Store,
-    entry: &Entry,
+    entry: &Known,
     message: &Message<'_>,
 ) -> Markup {
     let around = shared.index.around(entry, NEIGHBOURS);
@@ -300,7 +330,8 @@ fn opened(
         .iter()
         .map(|relation| (link(query, &[("id", relation.id)]), relation))
         .collect();
-    let findings = check::findings(message, &Profile::default());
+    let mut findings = check::findings(message, &Profile::default());
+    findings.extend(duplicate(shared, store, entry, message));
     let address = format!("/api/messages/{}", encoded(&entry.id));
     let context = Context {
         source: Source::Served(&address),
@@ -314,6 +345,22 @@ fn opened(
             a href=(address) { "as JSON" }
         }
     }
+}
+
+/// The finding for a message whose transaction another one has.
+fn duplicate(
+    shared: &Shared,
+    store: &Store,
+    known: &Known,
+    message: &Message<'_>,
+) -> Option<Finding> {
+    let mut duplicates = Duplicates::default();
+    for other in shared.index.same_transaction(known, MAX_DUPLICATES) {
+        if let Ok(raw) = store.read_header(&other) {
+            duplicates.note(&Message::read_header(&other, &raw));
+        }
+    }
+    duplicates.finding(message)
 }
 
 fn help() -> Markup {

@@ -5,15 +5,16 @@ use std::io::ErrorKind;
 use jiff::Timestamp;
 
 use super::http::{Answer, Body, Request, encoded};
-use super::index::{Found, Key};
+use super::index::{Found, Key, Search};
 use super::range::ranged;
+use super::survey::Known;
 use super::{Shared, page};
 use crate::inspect::commands::filter_of_query;
 use crate::inspect::message::Message;
 use crate::inspect::output::files::safe_name;
 use crate::inspect::output::json;
 use crate::inspect::output::page::{STYLE, browser_type, thumbnail};
-use crate::inspect::store::{Entry, RawMessage, Store};
+use crate::inspect::store::{RawMessage, Store};
 
 /// Messages in one answer, unless `limit` says less or more.
 const DEFAULT_LIMIT: usize = 50;
@@ -113,7 +114,13 @@ fn messages(shared: &Shared, request: &Request) -> Answer {
     let Ok(store) = Store::open(&shared.root) else {
         return error(503, "the spool cannot be read");
     };
-    let found = shared.index.select(&store, &filter, cursor, limit);
+    // As `list` prints them: without what only the page knows.
+    let search = Search {
+        filter: &filter,
+        kind: None,
+        counts: None,
+    };
+    let found = shared.index.select(&store, &search, cursor, limit);
     let body = write_messages(&store, found);
     Answer::new(200, "application/json", body).with("Cache-Control", "no-store")
 }
@@ -167,7 +174,7 @@ pub(super) fn parse_cursor(text: &str) -> Option<Key> {
 pub(super) fn read(
     shared: &Shared,
     id: &str,
-) -> Option<(Store, std::sync::Arc<Entry>, RawMessage)> {
+) -> Option<(Store, std::sync::Arc<Known>, RawMessage)> {
     let entry = shared.index.get(id)?;
     let store = Store::open(&shared.root).ok()?;
     let raw = store.read(&entry).ok()?;

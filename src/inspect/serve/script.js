@@ -15,6 +15,7 @@ async function show(address, pieces, push) {
   const page = new DOMParser().parseFromString(text, 'text/html');
   if (push) history.pushState(null, '', address);
   const focused = document.activeElement?.closest?.('.row')?.dataset.id;
+  const chip = document.activeElement?.closest?.('#filters a')?.getAttribute('href');
   const known = new Set(rows().map((row) => row.dataset.id));
   for (const piece of pieces) {
     const [from, to] = [page.getElementById(piece), document.getElementById(piece)];
@@ -23,13 +24,15 @@ async function show(address, pieces, push) {
     if (piece === 'pane') to.scrollTop = 0;
   }
   $('main').className = page.querySelector('main').className;
-  if (known.size && pieces.length === 2 && pieces[0] === 'list' && !push) {
+  if (known.size && pieces === arrival) {
     for (const row of rows()) if (!known.has(row.dataset.id)) row.classList.add('new');
   }
+  if (chip) [...document.querySelectorAll('#filters a')].find((one) => one.getAttribute('href') === chip)?.focus({ preventScroll: true });
   if (focused) rows().find((row) => row.dataset.id === focused)?.focus({ preventScroll: true });
 }
 
 const everything = ['list', 'pane', 'filters', 'status'];
+const arrival = ['list', 'filters', 'status'];
 
 function select(row) {
   for (const other of rows()) other.removeAttribute('aria-current');
@@ -41,7 +44,7 @@ function step(by) {
   const all = rows();
   if (!all.length) return;
   const at = all.findIndex((row) => row === document.activeElement);
-  const from = at >= 0 ? at : all.findIndex((row) => row.hasAttribute('aria-current')) - (by < 0 ? 0 : 0);
+  const from = at >= 0 ? at : all.findIndex((row) => row.hasAttribute('aria-current'));
   const next = all[Math.min(all.length - 1, Math.max(0, from + by))];
   next.focus();
   next.scrollIntoView({ block: 'nearest' });
@@ -90,14 +93,22 @@ document.addEventListener('keydown', (event) => {
 $('#help-button').hidden = false;
 $('#help-button').addEventListener('click', () => $('#help').showModal());
 
-// New messages: the server selects and draws, at most once a second.
+// New messages: the server selects and draws, a few times a second at most. A server that
+// has no stream to spare is asked again later.
 let waiting = false;
-new EventSource('/api/events').addEventListener('message', () => {
-  if (waiting || new URLSearchParams(location.search).has('cursor')) return;
-  waiting = true;
-  setTimeout(() => {
-    waiting = false;
-    const place = $('#list').scrollTop;
-    show(location.href, ['list', 'status'], false).then(() => { $('#list').scrollTop = place; }).catch(() => {});
-  }, 300);
-});
+function listen() {
+  const events = new EventSource('/api/events');
+  events.addEventListener('message', () => {
+    if (waiting || new URLSearchParams(location.search).has('cursor')) return;
+    waiting = true;
+    setTimeout(() => {
+      waiting = false;
+      const place = $('#list').scrollTop;
+      show(location.href, arrival, false).then(() => { $('#list').scrollTop = place; }).catch(() => {});
+    }, 300);
+  });
+  events.addEventListener('error', () => {
+    if (events.readyState === EventSource.CLOSED) setTimeout(listen, 30000);
+  });
+}
+listen();
