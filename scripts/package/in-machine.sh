@@ -47,7 +47,7 @@ check() {
     if "$@" >"$TEMP/said" 2>&1; then
         pass "$name"
     else
-        fail "$name: $(tail -n 5 "$TEMP/said" | tr '\n' '|') $(journalctl -u 'mm4d*' -n 8 -o cat 2>&1 | tr '\n' '|')"
+        fail "$name: $(tail -n 5 "$TEMP/said" | tr '\n' '|') $(journalctl -u 'mm4d*' -n 30 -o short-precise 2>&1 | tr '\n' '|')"
     fi
 }
 

@@ -1,8 +1,9 @@
 //! The configuration file: the long options without dashes, one per line.
 //!
 //! `listen 127.0.0.1:2525`, `no-sandbox`; `#` begins a comment line; blank
-//! lines are ignored. A file has at most 64 KiB. An error names file and line,
-//! and every error is reported, not only the first.
+//! lines are ignored. A value has no quotes around it and no comment behind it: both
+//! would be part of a path, and are errors. A file has at most 64 KiB. An error names
+//! file and line, and every error is reported, not only the first.
 
 use std::fmt;
 use std::io;
@@ -81,6 +82,8 @@ enum LineError<'a> {
     NoValue(&'a str),
     Value(&'a str),
     Twice(&'a str),
+    Comment(&'a str),
+    Quotes(&'a str),
 }
 
 impl<'a> LineError<'a> {
@@ -88,9 +91,11 @@ impl<'a> LineError<'a> {
     fn name(&self) -> Option<&'a str> {
         match self {
             LineError::Unknown { .. } | LineError::CommandLineOnly(_) => None,
-            LineError::NoValue(name) | LineError::Value(name) | LineError::Twice(name) => {
-                Some(name)
-            }
+            LineError::NoValue(name)
+            | LineError::Value(name)
+            | LineError::Twice(name)
+            | LineError::Comment(name)
+            | LineError::Quotes(name) => Some(name),
         }
     }
 }
@@ -112,6 +117,13 @@ impl fmt::Display for LineError<'_> {
             LineError::NoValue(name) => write!(f, "option '{name}' needs a value"),
             LineError::Value(name) => write!(f, "option '{name}' takes no value"),
             LineError::Twice(name) => write!(f, "option '{name}' is given twice"),
+            LineError::Comment(name) => write!(
+                f,
+                "a comment after the value of '{name}': give it a line of its own"
+            ),
+            LineError::Quotes(name) => {
+                write!(f, "quotes around the value of '{name}': write it without")
+            }
         }
     }
 }
@@ -135,6 +147,14 @@ fn read_line<'a>(
     if !found.allowed {
         return Err(LineError::CommandLineOnly(name));
     }
+    let text = value.unwrap_or_default();
+    if text.starts_with('#') || text.contains(" #") || text.contains("\t#") {
+        return Err(LineError::Comment(name));
+    }
+    let quotes = ['"', '\''];
+    if text.starts_with(quotes) && text.ends_with(quotes) {
+        return Err(LineError::Quotes(name));
+    }
     match value {
         Some(_) if !found.has_value => return Err(LineError::Value(name)),
         None if found.has_value => return Err(LineError::NoValue(name)),
@@ -143,6 +163,6 @@ fn read_line<'a>(
     if !found.repeatable && values.is_given(found.long) {
         return Err(LineError::Twice(name));
     }
-    values.add(found.long, [value.unwrap_or_default().to_owned()], origin);
+    values.add(found.long, [text.to_owned()], origin);
     Ok(())
 }

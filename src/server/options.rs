@@ -428,6 +428,10 @@ mod tests {
             ),
             ("no-sandbox yes", "takes no value"),
             ("timeout", "needs a value"),
+            ("spool /a # here", "a comment after the value of 'spool'"),
+            ("spool\t# here", "a comment after the value of 'spool'"),
+            ("no-sandbox # yet", "a comment after"),
+            ("spool \"/a b\"", "quotes around the value of 'spool'"),
             ("hostname -x", ":1: invalid hostname '-x'"),
         ] {
             std::fs::write(file.path(), text).unwrap();
