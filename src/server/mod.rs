@@ -27,6 +27,7 @@ pub mod sandbox;
 pub mod shared;
 pub mod signals;
 pub mod slots;
+mod socket;
 mod start;
 pub mod stderr;
 pub mod stream;

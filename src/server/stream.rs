@@ -1,19 +1,19 @@
 //! One client's bytes, plain or TLS, and the clocks on its socket.
 //!
-//! The socket does not block: whatever cannot go on at once waits in poll(2),
-//! under a [`Clock`] of the caller's, for the client, the deadline and the
-//! shutdown together. So a session ends at its deadline and at a shutdown
-//! whatever the client does or does not do: sends nothing, sends half a TLS
-//! record, reads nothing.
+//! Every wait is under a [`Clock`] of the caller's. So a session ends at its deadline
+//! and at a shutdown whatever the client does or does not do: sends nothing, sends
+//! half a TLS record, reads nothing.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+pub use crate::server::socket::Clock;
+use crate::server::socket::{End, Socket, ready};
 use crate::server::tls::{Plaintext, TlsSession};
 
 /// Bytes read at once in a handshake.
@@ -28,10 +28,6 @@ const EAGER: u8 = 8;
 
 /// How long a wait without a descriptor takes.
 const TICK: Duration = Duration::from_millis(50);
-
-/// How long the last replies and a lingering close may take once the server shuts
-/// down.
-const AT_STOP: Duration = Duration::from_millis(500);
 
 /// How a wait for bytes ended.
 #[derive(Debug)]
@@ -59,27 +55,10 @@ pub enum Wait {
     Stop,
 }
 
-/// What ends a wait beside the socket.
-#[derive(Clone, Copy)]
-pub struct Clock<'a> {
-    /// When it ends at the latest.
-    pub deadline: Instant,
-    /// Readable, or hung up, when the server shuts down.
-    pub stop: Option<BorrowedFd<'a>>,
-}
-
-impl Clock<'_> {
-    /// The server shuts down: what is under way has [`AT_STOP`] to end.
-    pub(crate) fn shorten(&mut self) {
-        self.deadline = self.deadline.min(Instant::now() + AT_STOP);
-        self.stop = None;
-    }
-}
-
 /// A client's socket and the TLS on it, if any.
 #[derive(Debug)]
 pub struct Stream {
-    socket: TcpStream,
+    socket: Socket,
     tls: Option<Box<TlsSession>>,
     /// How long the last read waited for the client.
     waited: Duration,
@@ -89,12 +68,10 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Takes a socket into use; small writes go out at once.
+    /// Takes a blocking socket into use; small writes go out at once.
     pub fn new(socket: TcpStream, tls: Option<Box<TlsSession>>) -> io::Result<Stream> {
-        socket.set_nodelay(true)?;
-        socket.set_nonblocking(true)?;
         Ok(Stream {
-            socket,
+            socket: Socket::new(socket)?,
             tls,
             waited: Duration::ZERO,
             eager: 0,
@@ -115,29 +92,29 @@ impl Stream {
         loop {
             // Before the wait, and after the last flight.
             while tls.wants_write() {
-                if ready(tls.send(&self.socket))?.is_none() {
-                    if let Some(end) = wait(&self.socket, PollFlags::OUT, clock)?.end() {
-                        return Ok(end);
+                if ready(tls.send(self.socket.at_once()))?.is_none() {
+                    if let Err(end) = self.socket.wait(PollFlags::OUT, clock)? {
+                        return Ok(end.into());
                     }
                 }
             }
             if !tls.is_handshaking() {
                 return Ok(Received::Bytes(0));
             }
-            if !tls.has_records() {
-                if let Some(end) = wait(&self.socket, PollFlags::IN, clock)?.end() {
-                    return Ok(end);
-                }
-            }
-            let result = tls.receive(&self.socket, HANDSHAKE);
+            let result = match tls.has_records() {
+                true => tls.receive(self.socket.at_once(), HANDSHAKE).map(Ok),
+                false => self
+                    .socket
+                    .read(clock, |socket| tls.receive(socket, HANDSHAKE)),
+            };
             // Bytes that are not TLS are bytes all the same.
             self.has_received |= result
                 .as_ref()
                 .is_err_and(|error| error.kind() == io::ErrorKind::InvalidData);
-            match ready(result)? {
-                Some(false) => return Ok(Received::End),
-                Some(true) => self.has_received = true,
-                None => {}
+            match result? {
+                Ok(true) => self.has_received = true,
+                Ok(false) => return Ok(Received::End),
+                Err(end) => return Ok(end.into()),
             }
         }
     }
@@ -161,16 +138,8 @@ impl Stream {
 
     /// Reads from the socket itself, below TLS, at most what fits.
     pub(crate) fn read_raw(&mut self, buffer: &mut [u8], clock: Clock<'_>) -> io::Result<Received> {
-        loop {
-            if let Some(end) = wait(&self.socket, PollFlags::IN, clock)?.end() {
-                return Ok(end);
-            }
-            match ready((&self.socket).read(buffer))? {
-                None => {}
-                Some(0) => return Ok(Received::End),
-                Some(count) => return Ok(Received::Bytes(count)),
-            }
-        }
+        let read = self.socket.read(clock, |mut socket| socket.read(buffer))?;
+        Ok(received(read))
     }
 
     /// How long the last [`Stream::read`] waited for the client.
@@ -193,7 +162,7 @@ impl Stream {
             return Ok(None);
         }
         self.eager -= 1;
-        match ready((&self.socket).read(buffer))? {
+        match ready(self.socket.at_once().read(buffer))? {
             Some(0) => Ok(Some(Received::End)),
             Some(count) => {
                 if count < buffer.len() {
@@ -223,37 +192,33 @@ impl Stream {
                     Plaintext::Wanting => {}
                 }
             }
-            if let Some(end) = self.wait(clock)? {
-                return Ok(end);
-            }
-            if self.tls.is_some() {
-                // The end of the socket is for TLS to judge, on the next turn.
-                self.take_records(buffer.len().min(RECORDS), clock)?;
+            let since = Instant::now();
+            if let Some(tls) = &mut self.tls {
+                let size = buffer.len().min(RECORDS);
+                let taken = self
+                    .socket
+                    .read(clock, |socket| tls.receive(socket, size))?;
+                self.waited += since.elapsed();
+                match taken {
+                    // The end of the socket is for TLS to judge, on the next turn.
+                    Ok(_) => send(&self.socket, tls, clock)?,
+                    Err(end) => return Ok(end.into()),
+                }
                 continue;
             }
-            match ready((&self.socket).read(buffer))? {
-                None => {}
-                Some(0) => return Ok(Received::End),
-                Some(count) => {
-                    self.eager = if count == buffer.len() { EAGER } else { 0 };
-                    return Ok(Received::Bytes(count));
-                }
+            let read = self.socket.read(clock, |mut socket| socket.read(buffer))?;
+            self.waited += since.elapsed();
+            if let Ok(count) = read {
+                self.eager = if count == buffer.len() { EAGER } else { 0 };
             }
+            return Ok(received(read));
         }
     }
 
-    /// Waits for the client; counts how long.
-    fn wait(&mut self, clock: Clock<'_>) -> io::Result<Option<Received>> {
-        let since = Instant::now();
-        let waited = wait(&self.socket, PollFlags::IN, clock)?;
-        self.waited += since.elapsed();
-        Ok(waited.end())
-    }
-
-    /// Takes records, and answers what TLS itself has to answer.
+    /// Takes records that are here, and answers what TLS itself has to answer.
     fn take_records(&mut self, size: usize, clock: Clock<'_>) -> io::Result<()> {
         if let Some(tls) = &mut self.tls {
-            ready(tls.receive(&self.socket, size))?;
+            ready(tls.receive(self.socket.at_once(), size))?;
             send(&self.socket, tls, clock)?;
         }
         Ok(())
@@ -276,7 +241,7 @@ impl Stream {
     /// Waits until `fd` is readable, the client has hung up, or the clock ends.
     /// Without a descriptor it waits 50 ms at most.
     pub fn wait_for(&self, fd: Option<BorrowedFd<'_>>, clock: Clock<'_>) -> io::Result<Wait> {
-        let mut left = clock.deadline.saturating_duration_since(Instant::now());
+        let mut left = clock.left();
         if left.is_zero() {
             return Ok(Wait::Deadline);
         }
@@ -314,10 +279,10 @@ impl Stream {
                     send(&self.socket, tls, clock)?;
                     count
                 }
-                None => match ready((&self.socket).write(bytes))? {
+                None => match ready(self.socket.at_once().write(bytes))? {
                     Some(count) => count,
                     None => {
-                        wait_to_send(&self.socket, &mut clock)?;
+                        self.socket.wait_to_send(&mut clock)?;
                         0
                     }
                 },
@@ -328,118 +293,42 @@ impl Stream {
     }
 
     /// Ends the connection: close_notify, then the end of the sending side. What
-    /// the client still sends is read and dropped until the clock ends, for a
-    /// socket closed over unread bytes is reset, and a reset can overtake the
-    /// last reply.
+    /// the client still sends is read and dropped until the clock ends, so that it
+    /// can read the last reply.
     #[inline(never)]
-    pub fn close(mut self, mut clock: Clock<'_>) {
+    pub fn close(mut self, clock: Clock<'_>) {
         if let Some(tls) = &mut self.tls {
             tls.close();
             let _ = send(&self.socket, tls, clock);
         }
-        if self.socket.shutdown(Shutdown::Write).is_err() {
-            return;
-        }
-        // Not on the stack: idle clients would all hold its pages.
-        let mut sink = vec![0; 4096];
-        loop {
-            match wait(&self.socket, PollFlags::IN, clock) {
-                Ok(Waited::Ready) => {}
-                Ok(Waited::Stop) => {
-                    clock.shorten();
-                    continue;
-                }
-                Ok(Waited::Deadline) | Err(_) => return,
-            }
-            match ready((&self.socket).read(&mut sink)) {
-                Ok(Some(0)) | Err(_) => return,
-                Ok(_) => {}
-            }
-        }
+        self.socket.close(clock);
     }
 }
 
 /// Sends what is encrypted.
-fn send(socket: &TcpStream, tls: &mut TlsSession, mut clock: Clock<'_>) -> io::Result<()> {
+fn send(socket: &Socket, tls: &mut TlsSession, mut clock: Clock<'_>) -> io::Result<()> {
     while tls.wants_write() {
-        if ready(tls.send(socket))?.is_none() {
-            wait_to_send(socket, &mut clock)?;
+        if ready(tls.send(socket.at_once()))?.is_none() {
+            socket.wait_to_send(&mut clock)?;
         }
     }
     Ok(())
 }
 
-/// Waits for a client that does not read. A shutdown shortens it: only last
-/// replies are sent then.
-fn wait_to_send(socket: &TcpStream, clock: &mut Clock<'_>) -> io::Result<()> {
-    loop {
-        match wait(socket, PollFlags::OUT, *clock)? {
-            Waited::Ready => return Ok(()),
-            Waited::Stop => clock.shorten(),
-            Waited::Deadline => return Err(io::ErrorKind::TimedOut.into()),
+impl From<End> for Received {
+    fn from(end: End) -> Received {
+        match end {
+            End::Deadline => Received::Deadline,
+            End::Stop => Received::Stop,
         }
     }
 }
 
-/// How a wait for the socket ended.
-enum Waited {
-    Ready,
-    Deadline,
-    Stop,
-}
-
-impl Waited {
-    fn end(self) -> Option<Received> {
-        match self {
-            Waited::Ready => None,
-            Waited::Deadline => Some(Received::Deadline),
-            Waited::Stop => Some(Received::Stop),
-        }
-    }
-}
-
-/// Waits until the socket is ready, or broken, unless the server shuts down
-/// first.
-fn wait(socket: &TcpStream, interest: PollFlags, clock: Clock<'_>) -> io::Result<Waited> {
-    loop {
-        let left = clock.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(Waited::Deadline);
-        }
-        let timeout = Timespec::try_from(left).ok();
-        let client = PollFd::from_borrowed_fd(socket.as_fd(), interest);
-        let ready = match clock.stop {
-            Some(stop) => {
-                let stop = PollFd::from_borrowed_fd(stop, PollFlags::IN);
-                let mut both = [client, stop];
-                let count = poll(&mut both, timeout.as_ref());
-                let [_, stop] = both;
-                count.map(|count| (count, !stop.revents().is_empty()))
-            }
-            None => poll(&mut [client], timeout.as_ref()).map(|count| (count, false)),
-        };
-        match ready {
-            Ok((_, true)) => return Ok(Waited::Stop),
-            Ok((0, false)) => return Ok(Waited::Deadline),
-            Ok(_) => return Ok(Waited::Ready),
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// `None` where the call must be made again after a wait.
-fn ready<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-            ) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(error),
+/// What a read has brought, or how the wait for it ended.
+fn received(read: Result<usize, End>) -> Received {
+    match read {
+        Ok(0) => Received::End,
+        Ok(count) => Received::Bytes(count),
+        Err(end) => end.into(),
     }
 }
