@@ -137,6 +137,8 @@ impl Draft {
 
     fn sync(mut self) -> Result<SyncedDraft, SpoolError> {
         self.flush()?;
+        // Other messages can use its memory while this one waits for the disk.
+        drop(self.buffer);
         // A sync that failed is never tried again: the kernel may have dropped
         // the pages that it could not write, and report success the next time.
         let sync_time = &self.name.spool.stats.content_sync;
@@ -170,12 +172,12 @@ impl Draft {
 impl SyncedDraft {
     /// Hands the name to the writer and waits for its answer.
     fn publish(mut self) -> Result<Committed, SpoolError> {
-        let (answer, question) = answer::question();
         let name = self.name.file_name.clone();
-        let job = Job::Publish(Publication { name, answer });
-        let jobs = &self.name.spool.jobs;
-        jobs.send(job).map_err(|_| SpoolError::writer_gone())?;
-        question.wait()?;
+        answer::wait(|answer| {
+            // A job that cannot be sent is dropped, and its answer says so.
+            let job = Job::Publish(Publication { name, answer });
+            let _ = self.name.spool.jobs.send(job);
+        })?;
         self.name.published = true;
         Ok(Committed {
             id: self.name.id.clone(),

@@ -11,6 +11,7 @@ pub mod leftovers;
 mod lock;
 pub mod maildir;
 mod probe;
+mod queue;
 pub mod space;
 pub mod stats;
 pub mod trace;
@@ -18,7 +19,6 @@ mod writer;
 
 use std::sync::Arc;
 
-use crossbeam_channel::Sender;
 use jiff::Timestamp;
 
 use self::availability::Availability;
@@ -26,6 +26,7 @@ use self::disk::Disk;
 pub use self::draft::{Committed, Draft};
 pub use self::error::{OpenError, SpoolError};
 use self::id::IdSource;
+use self::queue::Jobs;
 use self::space::Space;
 pub use self::space::{Reservation, Reserve};
 use self::stats::Stats;
@@ -37,7 +38,7 @@ use crate::smtp::Envelope;
 pub struct Spool {
     disk: Arc<dyn Disk>,
     ids: IdSource,
-    jobs: Sender<Job>,
+    jobs: Jobs<Job>,
     space: Arc<Space>,
     stats: Arc<Stats>,
     availability: Arc<Availability>,
@@ -112,8 +113,7 @@ impl Spool {
     /// Lets the writer find out whether the spool still works.
     fn request_probe(&self) {
         if self.availability.suspect() {
-            // A full queue keeps the writer awake anyway.
-            let _ = self.jobs.try_send(Job::Probe);
+            self.jobs.offer(Job::Probe);
         }
     }
 }

@@ -26,17 +26,18 @@
 use std::io;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::RecvTimeoutError;
 
 use super::SpoolError;
 use super::answer::Answer;
 use super::availability::{Availability, PROBE_INTERVAL};
 use super::disk::Disk;
+use super::queue::{Jobs, Queue, queue};
 use super::stats::Stats;
 use crate::log;
 
 /// Drafts that may wait for the writer; a session that finds it full waits.
-const QUEUE: usize = 1024;
+const CAPACITY: usize = 1024;
 /// Drafts that one directory sync makes durable at most.
 const BATCH: usize = 256;
 
@@ -62,8 +63,8 @@ pub(crate) fn writer(
     disk: Arc<dyn Disk>,
     availability: Arc<Availability>,
     stats: Arc<Stats>,
-) -> (Sender<Job>, impl FnOnce() + Send + 'static) {
-    let (sender, jobs) = bounded(QUEUE);
+) -> (Jobs<Job>, impl FnOnce() + Send + 'static) {
+    let (sender, jobs) = queue(CAPACITY);
     let writer = Writer {
         disk,
         availability,
@@ -77,7 +78,7 @@ struct Writer {
     disk: Arc<dyn Disk>,
     availability: Arc<Availability>,
     stats: Arc<Stats>,
-    jobs: Receiver<Job>,
+    jobs: Queue<Job>,
 }
 
 impl Writer {
@@ -108,10 +109,8 @@ impl Writer {
 
     /// Waits for a job, and while the spool does not work until the next probe.
     fn receive(&self) -> Result<Job, RecvTimeoutError> {
-        if self.availability.is_available() {
-            return self.jobs.recv().map_err(RecvTimeoutError::from);
-        }
-        self.jobs.recv_timeout(PROBE_INTERVAL)
+        let works = self.availability.is_available();
+        self.jobs.next((!works).then_some(PROBE_INTERVAL))
     }
 
     /// Renames, syncs, answers; leaves `batch` empty.
