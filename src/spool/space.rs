@@ -7,13 +7,24 @@
 //! reservation shrinks as the message arrives and takes the space itself. The
 //! guard is an estimate: other programs write to the same file system, so a
 //! write may still fail, and then the message gets 452.
+//!
+//! While there is plenty, the file system is asked every 100 ms only. What is
+//! promised and written meanwhile is counted, and so is [`MARGIN`] for others.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::Spool;
 use super::disk::Disk;
 use crate::log;
+
+/// How long an answer of the file system counts.
+const FRESH: Duration = Duration::from_millis(100);
+
+/// Bytes beyond what is needed below which the file system is asked each time: what
+/// others may write, and what it takes to store small messages, in [`FRESH`].
+const MARGIN: u64 = 256 * 1024 * 1024;
 
 /// How much room there must be.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +41,9 @@ pub(super) struct Space {
     reserve: Reserve,
     reserved: AtomicU64,
     low: AtomicBool,
+    /// What the file system had free when it was last asked, less what was received
+    /// since, and when that was.
+    last: Mutex<Option<(u64, Instant)>>,
 }
 
 impl Space {
@@ -39,6 +53,7 @@ impl Space {
             reserve,
             reserved: AtomicU64::new(0),
             low: AtomicBool::new(false),
+            last: Mutex::new(None),
         }
     }
 
@@ -65,8 +80,12 @@ impl Space {
             return true;
         }
         let needed = reserved.saturating_add(min_free);
+        if self.had_plenty(needed) {
+            return true;
+        }
         // If the file system does not answer, the draft fails and gets 452.
         let free = self.disk.free().unwrap_or(u64::MAX);
+        *self.last() = Some((free, Instant::now()));
         if free < needed {
             if !self.low.swap(true, Ordering::Relaxed) {
                 log::space_low(self.disk.path(), min_free, free, needed);
@@ -79,6 +98,27 @@ impl Space {
             log::space_available(free, needed);
         }
         true
+    }
+
+    /// Whether the last answer of the file system is enough to go by.
+    fn had_plenty(&self, needed: u64) -> bool {
+        let enough = needed.saturating_add(MARGIN);
+        !self.low.load(Ordering::Relaxed)
+            && self
+                .last()
+                .is_some_and(|(free, asked)| free >= enough && asked.elapsed() < FRESH)
+    }
+
+    /// Counts bytes that are no more reserved, but written.
+    fn receive(&self, bytes: u64) {
+        if let Some((free, _)) = self.last().as_mut() {
+            *free = free.saturating_sub(bytes);
+        }
+        self.give_back(bytes);
+    }
+
+    fn last(&self) -> std::sync::MutexGuard<'_, Option<(u64, Instant)>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -125,7 +165,7 @@ impl Reservation {
             self.left += more;
         }
         self.left -= bytes;
-        self.space.give_back(bytes);
+        self.space.receive(bytes);
         true
     }
 }
@@ -186,5 +226,32 @@ mod tests {
         assert!(!other.receive(1));
         drop(other);
         assert_eq!(reserved(), max);
+    }
+
+    #[test]
+    fn an_answer_of_the_file_system_is_enough_while_it_is_fresh_and_there_is_plenty() {
+        let dir = tempfile::tempdir().unwrap();
+        let (spool, max) = spool(&dir);
+        let space = &spool.space;
+        let plenty = 10 * max + MARGIN;
+        // An instant to come does not age.
+        let later = Instant::now() + Duration::from_secs(3600);
+        *space.last() = Some((plenty, later));
+        assert!(space.had_plenty(10 * max) && !space.had_plenty(10 * max + 1));
+        let _many: Vec<_> = (0..9).map(|_| spool.reserve(max).unwrap()).collect();
+        // What is written is no longer free, though it is no longer reserved.
+        let mut last = spool.reserve(max / 2).unwrap();
+        assert!(last.receive(max / 2));
+        assert_eq!(*space.last(), Some((plenty - max / 2, later)));
+        assert!(!space.had_plenty(10 * max));
+        // Then, or when that was long ago, the file system is asked: it has less.
+        assert!(spool.reserve(max).is_none());
+        assert!(space.low.load(Ordering::Relaxed));
+        *space.last() = Some((plenty, later));
+        assert!(!space.had_plenty(0));
+        space.low.store(false, Ordering::Relaxed);
+        assert!(space.had_plenty(0));
+        *space.last() = Some((plenty, Instant::now() - FRESH));
+        assert!(!space.had_plenty(0));
     }
 }
