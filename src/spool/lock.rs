@@ -13,7 +13,7 @@
 //! are locked one by one (see [`super::maildir`]), so that the second server
 //! does not take them for leftovers.
 
-use std::fs::{File, Permissions};
+use std::fs::{File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -30,7 +30,10 @@ const MAX_ATTEMPTS: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Lock {
     path: PathBuf,
-    file: File,
+    /// Open as long as the lock is held.
+    _file: File,
+    /// Its device and inode.
+    identity: (u64, u64),
 }
 
 impl Lock {
@@ -43,7 +46,8 @@ impl Lock {
             };
             let lock = Lock {
                 path: path.to_owned(),
-                file,
+                identity: identity(&file.metadata()?),
+                _file: file,
             };
             // The file may have been removed between open and lock.
             if lock.is_in_place()? {
@@ -72,13 +76,17 @@ impl Lock {
 
     /// Whether the file that is locked is still the one at its path.
     fn is_in_place(&self) -> io::Result<bool> {
-        let ours = self.file.metadata()?;
         match std::fs::metadata(&self.path) {
-            Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+            Ok(there) => Ok(identity(&there) == self.identity),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
     }
+}
+
+/// The device and the inode of a file.
+pub(super) fn identity(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
 }
 
 /// Opens and locks a file; `None` if another process holds the lock.

@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use super::disk::{Disk, DraftFile, Leftover};
 use super::error::OpenError;
 use super::leftovers::{remove_leftovers, report_foreign};
-use super::lock::Lock;
+use super::lock::{Lock, identity};
 use super::{SpoolError, journal, probe};
 use crate::log;
 
@@ -74,10 +74,6 @@ impl Directories {
             new,
         })
     }
-}
-
-fn identity(metadata: &fs::Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
 }
 
 impl Maildir {
