@@ -7,7 +7,6 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -19,6 +18,7 @@ use super::inherited::Inherited;
 use super::options::Listen;
 use super::shared::Shared;
 use super::slots::Slots;
+use super::workers::Workers;
 use crate::log;
 use crate::smtp::{Reply, reply};
 
@@ -47,6 +47,7 @@ pub struct Listener {
     inherited: bool,
     /// Where connections begin with a PROXY header.
     proxy_from: Vec<IpNet>,
+    workers: Workers,
 }
 
 impl Listener {
@@ -62,6 +63,7 @@ impl Listener {
                         tls: listen.tls,
                         inherited: false,
                         proxy_from: proxy_from.to_vec(),
+                        workers: Workers::new(),
                     });
                 }
                 Err(error) => last = error,
@@ -78,6 +80,7 @@ impl Listener {
             tls: from.tls,
             inherited: true,
             proxy_from: proxy_from.to_vec(),
+            workers: Workers::new(),
         }
     }
 
@@ -195,29 +198,25 @@ impl Listener {
         let tls = self.tls;
         let acceptor = tls.then(|| shared.acceptor()).flatten();
         let (shared, slots) = (Arc::clone(shared), Arc::clone(slots));
-        thread::Builder::new()
-            .name("client".to_owned())
-            .stack_size(STACK)
-            .spawn(move || {
-                // This look at the disk may take long; accept does not wait for it.
-                if proxied || shared.spool.is_available() {
-                    let client = Client {
-                        socket,
-                        peer,
-                        accepted,
-                        slot: &mut slot,
-                        proxied,
-                    };
-                    connection::serve(client, acceptor.as_ref(), &shared);
-                } else {
-                    let reply = reply::SPOOL_UNAVAILABLE_421;
-                    self::refuse(tls, socket, reply, None, &shared, &slots);
-                }
-                // The supervisor, which the slot informs, may take the last of it.
-                drop(shared);
-                drop(slot);
-            })?;
-        Ok(())
+        self.workers.run(move || {
+            // This look at the disk may take long; accept does not wait for it.
+            if proxied || shared.spool.is_available() {
+                let client = Client {
+                    socket,
+                    peer,
+                    accepted,
+                    slot: &mut slot,
+                    proxied,
+                };
+                connection::serve(client, acceptor.as_ref(), &shared);
+            } else {
+                let reply = reply::SPOOL_UNAVAILABLE_421;
+                self::refuse(tls, socket, reply, None, &shared, &slots);
+            }
+            // The supervisor, which the slot informs, may take the last of it.
+            drop(shared);
+            drop(slot);
+        })
     }
 }
 

@@ -33,6 +33,7 @@ pub mod stderr;
 pub mod stream;
 pub mod tls;
 pub mod user;
+mod workers;
 
 use std::fmt::{self, Display};
 use std::io;
