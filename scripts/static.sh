@@ -3,10 +3,10 @@
 #
 #   scripts/static.sh [DIR]      DIR receives the two files, default target/static
 #
-# The files are linked statically (+crt-static) and stripped: with musl where
-# rustup has that target (rustup target add x86_64-unknown-linux-musl) and
-# musl-gcc is installed, otherwise with glibc. Needs Rust, a C compiler, about two
-# minutes and 500 MB; as root on Debian it installs what is missing.
+# The files are linked statically (+crt-static) and stripped: with musl where Rust has
+# that target, which rustup is asked for, and musl-gcc is installed, otherwise with
+# glibc, which makes each 1 MiB larger. Needs Rust, a C compiler, about two minutes and
+# 500 MB; as root on Debian it installs what is missing.
 # scripts/check-static.sh tests the files; scripts/container/Containerfile makes an
 # image of them.
 
@@ -34,12 +34,16 @@ static_target() {
     local host musl
     host=$(rustc -vV | sed -n 's/^host: //p')
     musl=${host/%-gnu/-musl}
+    # Debian's own toolchain has no such target, and no rustup.
+    if has rustup && ! has_target "$musl"; then rustup target add "$musl" >/dev/null 2>&1 || true; fi
     # The TLS library has C code, which musl's own compiler must translate.
-    if [[ -d $(rustc --print sysroot)/lib/rustlib/$musl/lib ]] && ensure musl-gcc musl-tools; then
+    if has_target "$musl" && ensure musl-gcc musl-tools; then
         say "$musl"
     else
         say "$host"
     fi
 }
+
+has_target() { [[ -d $(rustc --print sysroot)/lib/rustlib/$1/lib ]]; }
 
 main "$@"
