@@ -36,7 +36,7 @@ const PAUSE: Timespec = Timespec {
 };
 
 /// How long clients in the backlog are sent the 421 of a shutdown.
-const TURN_AWAY: Duration = Duration::from_millis(200);
+const TURN_AWAY: Duration = Duration::from_secs(1);
 
 /// A bound listener.
 pub struct Listener {
