@@ -6,23 +6,27 @@
 #   scripts/cluster.sh
 #
 # Under load it kills a receiver with -9 and starts it again, drains another, kills a
-# consumer five times, fails the primary over to the standby, fills the disk of a spool
-# and frees it, and at the end moves the volume of a killed receiver to another machine.
-# Then every acknowledged message must be in the store once and byte for byte, and
-# nothing be left in a spool.
+# consumer five times, cuts the primary off and fails over to the standby, fills the disk of
+# a spool and frees it, and at the end moves the volume of a killed receiver to another
+# machine. Clients cut some connections after the last dot, and send again. Then every
+# acknowledged message must be in the store once and byte for byte, nothing be left in a
+# spool, and the view show each transaction once.
 #
 # Needs root, network namespaces, loop devices with ext4, haproxy, postgresql and
 # python3-psycopg; installs what is missing on Debian, and switches off the services that
 # came with it. Skips with a line if the machine does not allow it. Takes about two
-# minutes. Removes everything but the build and the packages.
+# minutes. Removes everything but the build and the packages, also what an earlier run left
+# that was killed.
 
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+source "$ROOT/scripts/store/lib.sh"
 
 CLUSTER=$ROOT/scripts/cluster
 PREFIX=mm4-$$
 declare -A ADDRESS=([client]=10.97.0.1 [balancer]=10.97.0.2 [db1]=10.97.0.11 [db2]=10.97.0.12
     [a]=10.97.0.21 [b]=10.97.0.22 [c]=10.97.0.23 [d]=10.97.0.24)
-DATABASE='host=10.97.0.11,10.97.0.12 dbname=mm4 user=postgres target_session_attrs=read-write'
+declare -A PORT=([db1]=5432 [db2]=5432) INTERFACE=()
+DATABASE='host=10.97.0.11,10.97.0.12 dbname=mm4 user=mm4 target_session_attrs=read-write'
 # More than the load sends until everything was broken once.
 MAX_MESSAGES=20000
 
@@ -33,8 +37,10 @@ main() {
     fi
     require rust compiler openssl
     build
+    remove_leftovers
     make_temp
     trap end_all EXIT
+    printf '%s\n' "$$" >"$TEMP/cluster"
     chmod 711 "$TEMP"
     make_network
     make_credentials
@@ -59,30 +65,53 @@ main() {
 
 can_run() {
     ((EUID == 0)) || { skip "cluster: only root can make namespaces and mount volumes" && return 1; }
-    ensure_switched_off haproxy haproxy && ensure_switched_off postgres postgresql &&
-        ensure ip iproute2 && ensure mkfs.ext4 e2fsprogs &&
-        ensure_works python3-psycopg /usr/bin/python3 -c 'import psycopg' ||
+    ensure_switched_off haproxy haproxy && has_database && ensure ip iproute2 && ensure mkfs.ext4 e2fsprogs ||
         { skip "cluster: haproxy, postgresql, iproute2, e2fsprogs or python3-psycopg is missing" && return 1; }
     ip netns add "$PREFIX-try" 2>/dev/null && ip netns del "$PREFIX-try" ||
         { skip "cluster: this machine allows no network namespaces" && return 1; }
 }
 
-# ensure_switched_off COMMAND PACKAGE: its service does not run because of us.
-ensure_switched_off() {
-    POSTGRES=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
-    if has "$1" || [[ -n $POSTGRES && -x $POSTGRES/$1 ]]; then return; fi
-    install_packages "$2" || return
-    if has systemctl; then systemctl disable --now "$2" >/dev/null 2>&1 || true; fi
-    POSTGRES=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
+# remove_leftovers: what runs left that were killed with -9, so that they could not.
+remove_leftovers() {
+    local name pid file
+    for name in $(ip netns list | awk '$1 ~ /^mm4-[0-9]+-switch$/ { sub(/-switch$/, "", $1); print $1 }'); do
+        pid=${name#mm4-}
+        is_running "$pid" || remove_machines "$name"
+    done
+    for file in "${TMPDIR:-/tmp}"/mm4d.*/cluster; do
+        [[ -f $file ]] || continue
+        is_running "$(<"$file")" || {
+            remove_volumes "${file%/cluster}"
+            rm -rf --one-file-system "${file%/cluster}"
+        }
+    done
+}
+
+# is_running PID: a run of this script.
+is_running() { [[ $(tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline") == *cluster.sh* ]]; }
+
+# remove_machines PREFIX
+remove_machines() {
+    local name pids
+    for name in $(ip netns list | awk -v prefix="$1-" 'index($1, prefix) == 1 { print $1 }'); do
+        pids=$(ip netns pids "$name" 2>/dev/null) || true
+        [[ -z $pids ]] || xargs kill -KILL <<<"$pids" 2>/dev/null || true
+        ip netns del "$name" 2>/dev/null || true
+    done
+}
+
+# remove_volumes DIR
+remove_volumes() {
+    local volume
+    for volume in "$1"/volume-*; do
+        if mountpoint -q "$volume"; then umount "$volume" 2>/dev/null || umount -l "$volume"; fi
+    done
 }
 
 end_all() {
-    local status=$? name
-    for name in "${!ADDRESS[@]}"; do kill_machine "$name"; done
-    for name in "$TEMP"/volume-*; do
-        if mountpoint -q "$name"; then umount "$name" || umount -l "$name"; fi
-    done
-    for name in "${!ADDRESS[@]}" switch; do ip netns del "$PREFIX-$name" 2>/dev/null || true; done
+    local status=$?
+    remove_machines "$PREFIX"
+    remove_volumes "$TEMP"
     wait 2>/dev/null || true
     clean_up "$status"
 }
@@ -96,13 +125,6 @@ on() {
     ip netns exec "$PREFIX-$machine" "$@"
 }
 
-# as_postgres MACHINE COMMAND...
-as_postgres() {
-    local machine=$1
-    shift
-    on "$machine" setpriv --reuid postgres --regid postgres --init-groups "$@"
-}
-
 make_network() {
     local number=0 name
     ip netns add "$PREFIX-switch"
@@ -111,6 +133,7 @@ make_network() {
     for name in "${!ADDRESS[@]}"; do
         number=$((number + 1))
         ip netns add "$PREFIX-$name"
+        INTERFACE[$name]=v$number
         ip link add "v$number" netns "$PREFIX-$name" type veth peer name "p$number" netns "$PREFIX-switch"
         ip -n "$PREFIX-switch" link set "p$number" master br0 up
         ip -n "$PREFIX-$name" addr add "${ADDRESS[$name]}/24" dev "v$number"
@@ -124,49 +147,6 @@ kill_machine() {
     local pids
     pids=$(ip netns pids "$PREFIX-$1" 2>/dev/null) || return 0
     [[ -z $pids ]] || xargs kill -KILL <<<"$pids" 2>/dev/null || true
-}
-
-# ---------------------------------------------------------------- database
-
-start_database() {
-    install -d -o postgres -g postgres -m 0700 "$TEMP/$1"
-    as_postgres "$1" "$POSTGRES/initdb" -A trust -U postgres -D "$TEMP/$1" >"$TEMP/initdb.log" 2>&1 ||
-        die "initdb:" "$(tail -n 5 "$TEMP/initdb.log")"
-    cat "$CLUSTER/postgresql.conf" >>"$TEMP/$1/postgresql.conf"
-    printf 'host all all 10.97.0.0/24 trust\nhost replication all 10.97.0.0/24 trust\n' >>"$TEMP/$1/pg_hba.conf"
-    run_postgres "$1"
-    # No standby is there yet that could confirm this.
-    sql "$1" postgres "SET synchronous_commit = local" "CREATE DATABASE mm4"
-}
-
-run_postgres() {
-    as_postgres "$1" "$POSTGRES/postgres" -D "$TEMP/$1" -c listen_addresses="${ADDRESS[$1]}" \
-        -c unix_socket_directories= >>"$TEMP/$1.log" 2>&1 &
-    wait_until "the database on $1" on "$1" "$POSTGRES/pg_isready" -q -h "${ADDRESS[$1]}" ||
-        die "$(tail -n 20 "$TEMP/$1.log")"
-}
-
-# start_standby NAME PRIMARY
-start_standby() {
-    rm -rf --one-file-system "${TEMP:?}/$1"
-    install -d -o postgres -g postgres -m 0700 "$TEMP/$1"
-    as_postgres "$1" "$POSTGRES/pg_basebackup" -h "${ADDRESS[$2]}" -U postgres -D "$TEMP/$1" -R -c fast \
-        >"$TEMP/basebackup.log" 2>&1 || die "pg_basebackup:" "$(<"$TEMP/basebackup.log")"
-    run_postgres "$1"
-    wait_until "a synchronous standby of $2" has_standby "$2"
-}
-
-# sql MACHINE DATABASE COMMAND...: on the server of that machine.
-sql() {
-    local machine=$1 database=$2 command options=()
-    shift 2
-    for command in "$@"; do options+=(-c "$command"); done
-    as_postgres "$machine" "$POSTGRES/psql" -h "${ADDRESS[$machine]}" -U postgres -d "$database" -qAtX \
-        -v ON_ERROR_STOP=1 "${options[@]}"
-}
-
-has_standby() {
-    [[ $(sql "$1" postgres "SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')") == 1 ]]
 }
 
 # ---------------------------------------------------------------- receivers
@@ -196,8 +176,7 @@ start_receiver() {
 
 # start_store MACHINE VOLUME
 start_store() {
-    on "$1" /usr/bin/python3 "$ROOT/scripts/store/store.py" --create --name "$2" \
-        "$TEMP/volume-$2/spool" "$DATABASE" 2>>"$TEMP/$1.store.log" &
+    on "$1" /usr/bin/python3 "$STORE" --create --name "$2" "$TEMP/volume-$2/spool" "$DATABASE" 2>>"$TEMP/$1.store.log" &
 }
 
 start_balancer() {
@@ -245,7 +224,7 @@ for number in range(10_000):
         file.write(head + body)
 PYTHON
     begin=$(date +%s%N)
-    if on client /usr/bin/python3 "$ROOT/scripts/store/store.py" --create --once --name rate "$TEMP/waiting" "$DATABASE" \
+    if on client /usr/bin/python3 "$STORE" --create --once --name rate "$TEMP/waiting" "$DATABASE" \
         2>"$TEMP/rate.log" && [[ -z $(ls -A "$TEMP/waiting/new") ]]; then
         seconds=$(($(date +%s%N) - begin))
         pass "the store takes 10,000 waiting messages of 10 KB: $((10000 * 1000000000 / seconds)) a second"
@@ -256,9 +235,9 @@ PYTHON
 
 break_things() {
     local plain tls number pid
-    load plain 10.97.0.2:2525 "$MAX_MESSAGES" --pause 0.1 --until "$TEMP/broken" &
+    load plain 10.97.0.2:2525 "$MAX_MESSAGES" --pause 0.1 --cut 7 --until "$TEMP/broken" &
     plain=$!
-    load tls 10.97.0.2:2465 "$MAX_MESSAGES" --pause 0.1 --until "$TEMP/broken" --ca "$TEMP/certs/ca.pem" &
+    load tls 10.97.0.2:2465 "$MAX_MESSAGES" --pause 0.1 --cut 7 --until "$TEMP/broken" --ca "$TEMP/certs/ca.pem" &
     tls=$!
     sleep 1
     # The receiver a, and with it its machine.
@@ -283,11 +262,14 @@ break_things() {
     done
     pass "the consumer of c is killed five times"
 
-    kill_machine db1
+    # Its machine says nothing any more: no reset tells the consumers.
+    ip -n "$PREFIX-db1" link set "${INTERFACE[db1]}" down
     as_postgres db2 "$POSTGRES/pg_ctl" promote -D "$TEMP/db2" >/dev/null
     wait_until "db2 to be the primary" is_primary db2
+    kill_machine db1
+    ip -n "$PREFIX-db1" link set "${INTERFACE[db1]}" up
     start_standby db1 db2
-    pass "the primary is killed, the standby takes its place and gets one of its own"
+    pass "the primary is cut off, the standby takes its place and gets one of its own"
 
     fallocate -l "$(($(stat -f -c '%a * %S' "$TEMP/volume-b") - 4194304))" "$TEMP/volume-b/filler"
     wait_until "HAProxy to leave b out" is_state b DOWN && pass "the disk of b is full, and HAProxy leaves it out"

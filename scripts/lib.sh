@@ -161,6 +161,21 @@ ensure_works() {
     install_packages "$package" && "$@" >/dev/null 2>&1
 }
 
+# ensure_switched_off COMMAND PACKAGE: the same for a package with a service, which nobody
+# asked for here: it is switched off if this script has installed it. Sets POSTGRES, the
+# directory with the programs of PostgreSQL's newest version, which are not in PATH.
+ensure_switched_off() {
+    has_program "$1" && return
+    install_packages "$2" || return
+    if has systemctl; then systemctl disable --now "$2" >/dev/null 2>&1 || true; fi
+    has_program "$1"
+}
+
+has_program() {
+    POSTGRES=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
+    has "$1" || [[ -n $POSTGRES && -x $POSTGRES/$1 ]]
+}
+
 # ensure_swaks: swaks, and with it the module that it needs for TLS.
 ensure_swaks() {
     swaks_with_tls && return

@@ -6,6 +6,8 @@ time, PER_CONNECTION on each connection. A message that is not acknowledged is s
 on another connection until RETRY_FOR seconds have passed. The file OUT gets a line for
 each acknowledged message: number, id, SHA-256 of the content, tries, seconds from the
 first try to the 250, and the last error. Exits with 1 if a message was not acknowledged.
+With --cut N every Nth message is sent to its last dot, the connection closed before the
+reply, and the message sent again: as when the network fails. Its last error is "cut".
 """
 
 import argparse
@@ -30,6 +32,7 @@ def arguments():
     parser.add_argument("--per-connection", type=int, default=5)
     parser.add_argument("--bytes", type=int, default=10_000)
     parser.add_argument("--pause", type=float, default=0, help="seconds after each message")
+    parser.add_argument("--cut", type=int, default=0, metavar="N", help="close before the reply to each Nth message")
     parser.add_argument("--until", metavar="FILE", help="begin no message once this file exists")
     parser.add_argument("--retry-for", type=float, default=60)
     parser.add_argument("--name", default="load", help="in the Transaction-IDs")
@@ -73,6 +76,25 @@ def send(client, mail):
     return re.search(rb"queued as <(.+)>", reply).group(1).decode()
 
 
+class Cut(Exception):
+    """The message was sent whole, and the reply not awaited."""
+
+    def __str__(self):
+        return "cut"
+
+
+def send_and_cut(client, mail):
+    client.mail("+972500000001/TYPE=PLMN@client.example.net")
+    client.rcpt("+972500000002/TYPE=PLMN@mm4d.example.net")
+    code, reply = client.docmd("DATA")
+    if code != 354:
+        raise smtplib.SMTPResponseException(code, reply)
+    # No line of it begins with a dot.
+    client.send(mail + b".\r\n")
+    client.close()
+    raise Cut
+
+
 class Load:
     def __init__(self, options):
         self.options = options
@@ -99,8 +121,12 @@ class Load:
                 try:
                     if client is None:
                         client, used = connect(self.options, self.password), 0
+                    if self.options.cut and tries == 1 and number % self.options.cut == 0:
+                        send_and_cut(client, mail)
                     ident = send(client, mail)
                     used += 1
+                except Cut as problem:
+                    error, client = str(problem), None
                 except (smtplib.SMTPException, OSError) as problem:
                     error = " ".join(str(problem).split()) or type(problem).__name__
                     client = self.close(client)

@@ -30,19 +30,21 @@ CREATE TABLE IF NOT EXISTS mm4_messages (
 ALTER TABLE mm4_messages ALTER COLUMN raw SET STORAGE EXTERNAL;
 
 CREATE INDEX IF NOT EXISTS mm4_messages_received ON mm4_messages (received_at);
-CREATE INDEX IF NOT EXISTS mm4_messages_transaction
-    ON mm4_messages (transaction_id, type, system_id);
-CREATE INDEX IF NOT EXISTS mm4_messages_message ON mm4_messages (message_id);
+-- By hash: a peer may send values that are too long for a row of a B-tree.
+CREATE INDEX IF NOT EXISTS mm4_messages_transaction ON mm4_messages USING hash (transaction_id);
+CREATE INDEX IF NOT EXISTS mm4_messages_message ON mm4_messages USING hash (message_id);
 
 -- A client that does not get the 250, because the server or the network died, sends its
 -- message again: two ids, one transaction. This shows each transaction once, with the
--- copy that came first and the number of copies.
+-- copy that came first and the number of copies. A message without a Transaction-ID is one
+-- of its own.
 CREATE OR REPLACE VIEW mm4_transactions AS
-SELECT DISTINCT ON (system_id, type, coalesce(transaction_id, id))
+SELECT DISTINCT ON (system_id, type, nullif(transaction_id, ''), own)
     m.*,
-    count(*) OVER (PARTITION BY system_id, type, coalesce(transaction_id, id)) AS copies
-FROM mm4_messages m
-ORDER BY system_id, type, coalesce(transaction_id, id), received_at, id;
+    count(*) OVER (PARTITION BY system_id, type, nullif(transaction_id, ''), own) AS copies
+FROM mm4_messages m,
+    LATERAL (SELECT CASE WHEN coalesce(transaction_id, '') = '' THEN id END AS own) o
+ORDER BY system_id, type, nullif(transaction_id, ''), own, received_at, id;
 
 -- A line for each spool. Each batch writes it, so that each COMMIT has something to wait
 -- for a standby with, also when all of its messages were here already.
