@@ -17,7 +17,7 @@ BALANCER_PID=''
 declare -A PIDS=() PLAIN=() TLS=()
 
 main() {
-    if ! ensure_haproxy || ! ensure python3; then
+    if ! ensure_switched_off haproxy haproxy || ! ensure python3; then
         skip "HAProxy: haproxy or python3 is missing"
         tally
         return
@@ -37,13 +37,6 @@ main() {
     check_drain
     check_kill
     tally
-}
-
-ensure_haproxy() {
-    has haproxy && return
-    # The package starts a service that nobody asked for here.
-    ensure haproxy || return
-    if has systemctl; then systemctl disable --now haproxy >/dev/null 2>&1 || true; fi
 }
 
 end_all() {

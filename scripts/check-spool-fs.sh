@@ -44,10 +44,11 @@ check_type() {
 check_journal() {
     local type device
     type=$(findmnt -n -o FSTYPE -T "$TEMP" 2>/dev/null || true)
-    device=$(findmnt -n -o SOURCE -T "$TEMP" 2>/dev/null || true)
+    # The kernel's name: what findmnt calls the source may be /dev/root, or have a directory.
+    device=$(basename "$(readlink -f "/sys/dev/block/$(findmnt -n -o MAJ:MIN -T "$TEMP" | tr -d ' ')" || true)")
     if [[ $type == overlay ]]; then
         check_type overlayfs
-    elif [[ -e /proc/fs/jbd2 ]] && compgen -G "/proc/fs/jbd2/$(basename "$(readlink -f "$device")")-*" >/dev/null; then
+    elif [[ -e /proc/fs/jbd2 ]] && compgen -G "/proc/fs/jbd2/$device-*" >/dev/null; then
         pass "$type on $device: has a journal"
     else
         fail "$type on $device: no journal is in use; make one with tune2fs -j"

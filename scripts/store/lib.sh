@@ -11,7 +11,7 @@ STORE=$ROOT/scripts/store/store.py
 
 # has_database: PostgreSQL and psycopg are there, or were installed, and can be used.
 has_database() {
-    unshare --ipc true 2>/dev/null && ensure_switched_off postgres postgresql &&
+    unshare --ipc --mount true 2>/dev/null && ensure_switched_off postgres postgresql &&
         ensure_works python3-psycopg /usr/bin/python3 -c 'import psycopg'
 }
 
@@ -19,7 +19,8 @@ has_database() {
 as_postgres() {
     local machine=$1
     shift
-    on "$machine" unshare --ipc setpriv --reuid postgres --regid postgres --init-groups "$@"
+    on "$machine" unshare --ipc --mount --propagation slave \
+        sh -c 'mount -t tmpfs tmpfs /dev/shm && exec setpriv --reuid postgres --regid postgres --init-groups "$@"' sh "$@"
 }
 
 # start_database MACHINE: a new primary with the database mm4, and the role mm4, which has
@@ -39,7 +40,7 @@ start_database() {
 # run_postgres MACHINE: sets DATABASE_PID.
 run_postgres() {
     as_postgres "$1" "$POSTGRES/postgres" -D "$TEMP/$1" -c listen_addresses="${ADDRESS[$1]}" \
-        -c port="${PORT[$1]}" -c unix_socket_directories= -c dynamic_shared_memory_type=mmap >>"$TEMP/$1.log" 2>&1 &
+        -c port="${PORT[$1]}" -c unix_socket_directories= >>"$TEMP/$1.log" 2>&1 &
     wait_until "the database on $1" on "$1" "$POSTGRES/pg_isready" -q -h "${ADDRESS[$1]}" -p "${PORT[$1]}" ||
         die "$(tail -n 20 "$TEMP/$1.log")"
     DATABASE_PID=$(head -n 1 "$TEMP/$1/postmaster.pid")
