@@ -10,7 +10,7 @@
 # dependencies that root has downloaded and compiled, and compiles mm4d again. Needs
 # root, debootstrap and access to Debian's and Rust's registries; the package sources,
 # proxies, hosts and CA certificates of this machine are used inside, too. Exits
-# 77 without root. Takes about 20 minutes for each release and 6 GB in TMPDIR.
+# 77 without root. Takes about 20 minutes for each release and 9 GB in TMPDIR.
 # MM4_MIRROR is the mirror, by default the first in this machine's sources.
 
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -57,10 +57,12 @@ check() {
     rm -rf --one-file-system "$root"
 }
 
-# furnish ROOT: /proc (debootstrap has made the devices), a user, and this machine's way to the network.
+# furnish ROOT: /proc, terminals (debootstrap has made the other devices), a user, and this
+# machine's way to the network.
 furnish() {
     local root=$1 file
     mount -t proc proc "$root/proc" && MOUNTS+=("$root/proc")
+    mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts "$root/dev/pts" && MOUNTS+=("$root/dev/pts")
     for file in /etc/resolv.conf /etc/hosts /etc/ssl/certs/ca-certificates.crt; do
         if [[ -e $file ]]; then cat "$file" >"$root$file"; fi
     done

@@ -2,7 +2,7 @@
 # Runs the commands of the README's section "A first message" as they are written,
 # in a copy of this tree, and checks that the picture is in the spool, byte for
 # byte, and that mm4spool shows it: with scripts/run.sh, and with the programs alone.
-# scripts/check-package.sh has the commands for the package.
+# scripts/check-package.sh checks the package.
 #
 #   scripts/check-readme.sh
 #
