@@ -17,7 +17,7 @@ usage: scripts/bench.sh [OPTIONS] [SCENARIO ...]
   --quick         under two minutes: one round, half a second each
   --seconds N     length of a round (default 2)
   --rounds N      rounds of each contender, in turn (default 3)
-  --json FILE     write all figures as JSON, too
+  --json FILE     write all figures as JSON, too; those of slow to FILE.slow
   --mm4d FILE     measure this build instead of the one from this tree
   --against FILE  measure another build of mm4d beside it
   --only PART     throughput, tls, disks: contenders with this in their name
@@ -27,6 +27,8 @@ usage: scripts/bench.sh [OPTIONS] [SCENARIO ...]
 
 Scenarios, all of them by default:
 
+  cells       the project's marks: mm4d beside a stub that is as durable, and
+              beside Postfix, plain and over TLS; five rounds
   throughput  sizes and parallelisms: the disk's limit by every sync strategy,
               stubs, mm4d plain, pipelined and over TLS, Postfix
   logins      one mail and one login per connection; handshakes of OpenSSL
@@ -36,6 +38,7 @@ Scenarios, all of them by default:
   memory      mails of 10 MiB in flight, one and a hundred
   tmpfs       content throughput beside a copy from sockets to files
   disks       the sync strategies on ext4 in RAM and on ext4 on a disk (root)
+  slow        the sync strategies and mm4d with 5 ms more for each sync (strace)
   syscalls    system calls per mail (strace)
 TEXT
 }
@@ -50,25 +53,40 @@ main() {
     local arguments=(--work "$work" --spool "$spool" --key "$key" "${passed[@]}")
     if wants tmpfs; then arguments+=("${tmpfs_arguments[@]}"); fi
     if wants disks; then add_disks; fi
-    if wants throughput || wants logins; then add_postfix; fi
-    if wants syscalls && ! command -v strace >/dev/null; then
-        skip syscalls "strace is not installed"
-    fi
+    if wants cells || wants throughput || wants logins; then add_postfix; fi
+    local scenario
+    for scenario in slow syscalls; do
+        if wants $scenario && ! command -v strace >/dev/null; then
+            skip $scenario "strace is not installed"
+        fi
+    done
     machine
-    "$program" "${arguments[@]}" "${scenarios[@]}"
+    if wants slow; then
+        strip slow
+        if [ ${#scenarios[@]} -gt 0 ]; then
+            "$program" "${arguments[@]}" "${json_arguments[@]}" "${scenarios[@]}"
+        fi
+        if [ -n "$json" ]; then arguments+=(--json "$json.slow"); fi
+        slowly "$program" "${arguments[@]}" slow
+    else
+        "$program" "${arguments[@]}" "${json_arguments[@]}" "${scenarios[@]}"
+    fi
 }
 
 parse() {
-    spool='' with_postfix=true
-    passed=() scenarios=()
-    local all=(throughput logins tls idle million memory tmpfs disks syscalls)
+    spool='' with_postfix=true json=''
+    passed=() scenarios=() json_arguments=()
+    local all=(cells throughput logins tls idle million memory tmpfs disks slow syscalls)
     while [ $# -gt 0 ]; do
         case $1 in
             --spool) spool=${2:?"--spool needs a directory"}; shift 2 ;;
             --quick) passed+=(--quick); shift ;;
             --seconds | --rounds | --only | --bytes | --connections)
                 passed+=("$1" "${2:?"$1 needs a value"}"); shift 2 ;;
-            --json | --mm4d | --against)
+            --json)
+                json=$(realpath -m "${2:?"$1 needs a file"}")
+                json_arguments=(--json "$json"); shift 2 ;;
+            --mm4d | --against)
                 passed+=("$1" "$(realpath -m "${2:?"$1 needs a file"}")"); shift 2 ;;
             --no-postfix) with_postfix=false; shift ;;
             -h | --help) usage; exit 0 ;;
@@ -99,12 +117,22 @@ wants() {
 # Leaves a scenario out, and says so.
 skip() {
     echo "bench.sh: SKIPPED $1: $2" >&2
+    strip "$1"
+    if [ ${#scenarios[@]} -eq 0 ]; then exit 0; fi
+}
+
+strip() {
     local kept=() name
     for name in "${scenarios[@]}"; do
         if [ "$name" != "$1" ]; then kept+=("$name"); fi
     done
     scenarios=("${kept[@]}")
-    if [ ${#scenarios[@]} -eq 0 ]; then exit 0; fi
+}
+
+# Runs a command whose syncs, and those of all that it starts, take 5 ms more.
+slowly() {
+    strace --follow-forks --seccomp-bpf --quiet=all --trace=fsync,fdatasync,syncfs \
+        --inject=fsync,fdatasync,syncfs:delay_exit=5000 --output=/dev/null "$@"
 }
 
 # Directories, a certificate and an account, all removed at the end.

@@ -45,7 +45,8 @@ use report::Report;
 use scenarios::{Bench, Plan};
 
 /// The order in which `all` runs them.
-const SCENARIOS: [&str; 9] = [
+const SCENARIOS: [&str; 10] = [
+    "cells",
     "throughput",
     "logins",
     "tls",
@@ -67,9 +68,11 @@ fn main() -> ExitCode {
             println!("run scripts/bench.sh to measure");
             return ExitCode::SUCCESS;
         }
-        Some("stub") if arguments.len() == 3 => {
-            stub::serve(&arguments[1], Path::new(&arguments[2]))
-        }
+        Some("stub") if arguments.len() == 4 => stub::serve(
+            &arguments[1],
+            Path::new(&arguments[2]),
+            Path::new(&arguments[3]),
+        ),
         Some(_) => match options().parse(&arguments) {
             Ok(matches) => measure(&matches),
             Err(fault) => {

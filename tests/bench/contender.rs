@@ -17,6 +17,7 @@ use base64::Engine;
 use crossbeam_channel::{Receiver, unbounded};
 use rustix::process::{Pid, Signal, kill_process};
 use rustls::ClientConfig;
+use rustls::client::Resumption;
 
 use crate::client::{Target, tls_config};
 use crate::process;
@@ -51,7 +52,7 @@ impl Yard {
             work,
             spool,
             postfix: None,
-            tls: tls_config(),
+            tls: tls_config(Resumption::disabled()),
             login: format!("AUTH PLAIN {response}\r\n").into(),
         }
     }
@@ -97,8 +98,8 @@ impl Yard {
     /// Starts one of the stubs on this spool.
     pub fn stub_at(&self, kind: &str, spool: &Path) -> io::Result<Server> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["stub", kind]).arg(spool);
-        Server::start(command, &self.work.join("stub.log"), spool, 1)
+        command.args(["stub", kind]).arg(spool).arg(&self.work);
+        Server::start(command, &self.work.join("stub.log"), spool, 2)
     }
 
     /// mm4d or a stub as a client meets it, plain.
@@ -112,12 +113,20 @@ impl Yard {
         }
     }
 
-    /// mm4d over TLS.
+    /// mm4d or a stub over TLS.
     pub fn over_tls(&self, server: &Server) -> Target {
         Target {
-            address: server.tls.expect("mm4d has a TLS listener"),
+            address: server.tls.expect("each server has a TLS listener"),
             tls: Some(Arc::clone(&self.tls)),
             ..self.plain(server)
+        }
+    }
+
+    /// The same by a client that resumes its sessions.
+    pub fn over_resumed_tls(&self, server: &Server) -> Target {
+        Target {
+            tls: Some(tls_config(Resumption::in_memory_sessions(256))),
+            ..self.over_tls(server)
         }
     }
 }

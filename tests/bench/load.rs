@@ -20,6 +20,8 @@ pub enum Use {
     Kept,
     /// One mail, then another connection and another login.
     Once,
+    /// A login and no mail, then another connection.
+    Login,
 }
 
 /// Sends `bytes` over a number of connections for a time; `started` is called when all are logged in.
@@ -83,13 +85,17 @@ fn work(
     let deadline = Instant::now() + time;
     let mut timely = 0;
     while Instant::now() < deadline {
-        if used == Use::Once {
+        let begin = Instant::now();
+        if used != Use::Kept {
             client = Client::connect(target, source)?;
         }
-        let latency = client.mail(bytes)?;
+        let latency = match used {
+            Use::Login => begin.elapsed(),
+            Use::Kept | Use::Once => client.mail(bytes)?,
+        };
         latencies.push(u32::try_from(latency.as_micros()).unwrap_or(u32::MAX));
         timely += u64::from(Instant::now() < deadline);
-        if used == Use::Once {
+        if used != Use::Kept {
             client.quit()?;
         }
     }

@@ -5,41 +5,78 @@
 //! of a server without rules. `copy` knows no SMTP at all and copies what a
 //! socket brings to files: the cost of moving bytes.
 //!
-//! One blocking thread a connection, as in mm4d. They check nothing, bound
+//! Each listens without TLS and with rustls' own blocking stream, which resumes
+//! sessions by tickets. One blocking thread a connection, as in mm4d. They check nothing, bound
 //! nothing and trust the client; they listen on loopback and are never part of
 //! the product. They end when their standard input does.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::limit::{Publisher, Spool, Strategy};
 
 /// The bytes that end a mail; a client in a closed loop sends nothing after them.
 const END: &[u8] = b"\r\n.\r\n";
 
-/// Listens on a free loopback port, says which, and serves until standard input ends.
-pub fn serve(kind: &str, spool: &Path) -> io::Result<()> {
+/// Listens on two free loopback ports, says which, and serves until standard input ends.
+/// The certificate and its key are in `work`.
+pub fn serve(kind: &str, spool: &Path, work: &Path) -> io::Result<()> {
     let sink = Sink::new(kind, spool)?;
-    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
-    listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
-    listener.listen(1024)?;
-    let listener = TcpListener::from(listener);
-    println!("listening plain {}", listener.local_addr()?);
-    thread::spawn(move || accept(&listener, &sink));
+    for (name, tls) in [("plain", None), ("tls", Some(tls_config(work)?))] {
+        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+        listener.listen(1024)?;
+        let listener = TcpListener::from(listener);
+        println!("listening {name} {}", listener.local_addr()?);
+        let sink = sink.clone_for_thread();
+        thread::spawn(move || accept(&listener, &sink, tls.as_ref()));
+    }
     io::copy(&mut io::stdin(), &mut io::sink())?;
     Ok(())
 }
 
-fn accept(listener: &TcpListener, sink: &Sink) {
+/// As mm4d's: TLS 1.2 and 1.3, one ticket, the state in it.
+fn tls_config(work: &Path) -> io::Result<Arc<ServerConfig>> {
+    let read = "the files of the bench are PEM";
+    let chain = CertificateDer::pem_file_iter(work.join("server.pem"))
+        .expect(read)
+        .collect::<Result<_, _>>()
+        .expect(read);
+    let key = PrivateKeyDer::from_pem_file(work.join("server.key")).expect(read);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|config| config.with_no_client_auth().with_single_cert(chain, key))
+        .map_err(io::Error::other)?;
+    config.send_tls13_tickets = 1;
+    config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(io::Error::other)?;
+    Ok(Arc::new(config))
+}
+
+fn accept(listener: &TcpListener, sink: &Sink, tls: Option<&Arc<ServerConfig>>) {
     for stream in listener.incoming().flatten() {
         let mut sink = sink.clone_for_thread();
+        let tls = tls.cloned();
         // A client that hangs up in the middle is the load generator's affair.
-        thread::spawn(move || stream.set_nodelay(true).and_then(|()| sink.serve(stream)));
+        thread::spawn(move || -> io::Result<()> {
+            stream.set_nodelay(true)?;
+            match tls {
+                None => sink.serve(stream),
+                Some(config) => {
+                    let tls = ServerConnection::new(config).map_err(io::Error::other)?;
+                    sink.serve(StreamOwned::new(tls, stream))
+                }
+            }
+        });
     }
 }
 
@@ -75,7 +112,7 @@ impl Sink {
         }
     }
 
-    fn serve(&mut self, stream: TcpStream) -> io::Result<()> {
+    fn serve(&mut self, stream: impl Read + Write) -> io::Result<()> {
         if matches!(self, Self::Copy(_)) {
             return self.copy(stream);
         }
@@ -83,7 +120,7 @@ impl Sink {
     }
 
     /// Mail after mail, without a word between them but `250`.
-    fn copy(&mut self, mut stream: TcpStream) -> io::Result<()> {
+    fn copy(&mut self, mut stream: impl Read + Write) -> io::Result<()> {
         let mut buffer = vec![0; 65_536];
         loop {
             let read = stream.read(&mut buffer)?;
@@ -91,12 +128,12 @@ impl Sink {
                 return Ok(());
             }
             self.take(&mut stream, &mut buffer, read)?;
-            stream.write_all(b"250 copied\r\n")?;
+            say(&mut stream, b"250 copied\r\n")?;
         }
     }
 
     /// Takes one mail to its end; `filled` bytes of it are in `buffer`.
-    fn take(&mut self, stream: &mut TcpStream, buffer: &mut [u8], filled: usize) -> io::Result<()> {
+    fn take(&mut self, stream: &mut impl Read, buffer: &mut [u8], filled: usize) -> io::Result<()> {
         match self {
             Self::Null => drain(stream, buffer, filled, &mut io::sink()),
             Self::Durable(_, publisher) => {
@@ -115,7 +152,7 @@ impl Sink {
 
 /// Copies what is read until the end of the mail has been.
 fn drain(
-    stream: &mut TcpStream,
+    stream: &mut impl Read,
     buffer: &mut [u8],
     mut filled: usize,
     to: &mut impl Write,
@@ -141,11 +178,16 @@ fn keep_tail(tail: &mut [u8; END.len()], read: &[u8]) {
     tail[kept..].copy_from_slice(&read[read.len() - (END.len() - kept)..]);
 }
 
+fn say(stream: &mut impl Write, reply: &[u8]) -> io::Result<()> {
+    stream.write_all(reply)?;
+    stream.flush()
+}
+
 /// One client: commands by their first letter, answers in one write.
-fn converse(mut stream: TcpStream, sink: &mut Sink) -> io::Result<()> {
+fn converse(mut stream: impl Read + Write, sink: &mut Sink) -> io::Result<()> {
     let mut buffer = vec![0; 65_536];
     let mut replies = Vec::with_capacity(256);
-    stream.write_all(b"220 stub\r\n")?;
+    say(&mut stream, b"220 stub\r\n")?;
     loop {
         let filled = stream.read(&mut buffer)?;
         if filled == 0 {
@@ -163,14 +205,14 @@ fn converse(mut stream: TcpStream, sink: &mut Sink) -> io::Result<()> {
             });
             data |= line[0] == b'D';
         }
-        stream.write_all(&replies)?;
+        say(&mut stream, &replies)?;
         if buffer[0] == b'Q' {
             return Ok(());
         }
         if data {
             let filled = stream.read(&mut buffer)?;
             sink.take(&mut stream, &mut buffer, filled)?;
-            stream.write_all(b"250 queued\r\n")?;
+            say(&mut stream, b"250 queued\r\n")?;
         }
     }
 }

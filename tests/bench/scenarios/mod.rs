@@ -4,6 +4,7 @@
 //! directory, so that a busy moment strikes them all; the medians are compared.
 //! Each scenario starts the servers that it needs and stops them at its end.
 
+mod cells;
 mod logins;
 mod many;
 mod throughput;
@@ -73,6 +74,8 @@ impl Bench {
     /// Runs the scenario of this name.
     pub fn run(&mut self, scenario: &str) -> io::Result<()> {
         match scenario {
+            "cells" => self.cells(),
+            "slow" => self.slow(),
             "throughput" => self.throughput(),
             "logins" => self.logins(),
             "tls" => self.tls(),

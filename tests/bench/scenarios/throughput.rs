@@ -20,7 +20,7 @@ impl Bench {
         let durable = self.yard.stub("durable")?;
         let postfix = self.postfix()?;
         self.report.heading("throughput");
-        for (bytes, connections) in self.cells() {
+        for (bytes, connections) in self.sizes() {
             let plain = self.yard.plain(&mm4d);
             let pipelined = Target {
                 pipelined: true,
@@ -62,7 +62,7 @@ impl Bench {
         Ok(())
     }
 
-    pub(super) fn cells(&self) -> Vec<(usize, usize)> {
+    pub(super) fn sizes(&self) -> Vec<(usize, usize)> {
         if let Some(cell) = self.plan.cells {
             return vec![cell];
         }
