@@ -106,24 +106,39 @@ impl Shared {
 }
 
 /// Wakes everyone who polls it, once.
-struct Wake {
+#[derive(Debug)]
+pub struct Wake {
     reader: OwnedFd,
     /// Dropped to wake: then the reader hangs up.
     writer: Mutex<Option<OwnedFd>>,
+    has_woken: AtomicBool,
 }
 
 impl Wake {
-    fn new() -> io::Result<Wake> {
+    pub(super) fn new() -> io::Result<Wake> {
         let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         Ok(Wake {
             reader,
             writer: Mutex::new(Some(writer)),
+            has_woken: AtomicBool::new(false),
         })
     }
 
-    fn wake(&self) {
+    /// For those who have no need to wait.
+    pub(super) fn has_woken(&self) -> bool {
+        self.has_woken.load(Ordering::Acquire)
+    }
+
+    pub(super) fn wake(&self) {
+        self.has_woken.store(true, Ordering::Release);
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         *writer = None;
+    }
+}
+
+impl AsFd for Wake {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
     }
 }
 
@@ -147,12 +162,12 @@ impl Stop {
 
     /// Polled by listeners: ready when they must end.
     pub fn listeners(&self) -> BorrowedFd<'_> {
-        self.listeners.reader.as_fd()
+        self.listeners.as_fd()
     }
 
     /// Polled by sessions: ready when those without a message in progress must end.
-    pub fn sessions(&self) -> BorrowedFd<'_> {
-        self.sessions.reader.as_fd()
+    pub fn sessions(&self) -> &Wake {
+        &self.sessions
     }
 
     /// From now on new connections get 421; open sessions continue.

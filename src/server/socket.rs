@@ -16,6 +16,8 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
+use crate::server::shared::Wake;
+
 /// How long a read waits without poll(2): a shutdown is noticed that much later at
 /// most.
 const MOMENT: Duration = Duration::from_millis(50);
@@ -29,8 +31,8 @@ const AT_STOP: Duration = Duration::from_millis(500);
 pub struct Clock<'a> {
     /// When it ends at the latest.
     pub deadline: Instant,
-    /// Readable, or hung up, when the server shuts down.
-    pub stop: Option<BorrowedFd<'a>>,
+    /// Wakes when the server shuts down.
+    pub stop: Option<&'a Wake>,
 }
 
 impl Clock<'_> {
@@ -75,12 +77,16 @@ impl Socket {
     }
 
     /// Waits for bytes and reads them with `read`, which must make one call.
-    /// An [`End`] is returned if there were none in time.
+    /// An [`End`] is returned if there were none in time, or if the server shuts
+    /// down: that a client sends on and on does not keep it.
     pub(super) fn read<T>(
         &self,
         clock: Clock<'_>,
         mut read: impl FnMut(Calls<'_>) -> io::Result<T>,
     ) -> io::Result<Result<T, End>> {
+        if clock.stop.is_some_and(Wake::has_woken) {
+            return Ok(Err(End::Stop));
+        }
         if clock.left() > MOMENT {
             let patient = Calls {
                 socket: &self.0,
@@ -116,7 +122,7 @@ impl Socket {
             let client = PollFd::from_borrowed_fd(self.0.as_fd(), interest);
             let ready = match clock.stop {
                 Some(stop) => {
-                    let stop = PollFd::from_borrowed_fd(stop, PollFlags::IN);
+                    let stop = PollFd::new(stop, PollFlags::IN);
                     let mut both = [client, stop];
                     let count = poll(&mut both, timeout.as_ref());
                     let [_, stop] = both;
@@ -209,5 +215,32 @@ pub(super) fn ready<T>(result: io::Result<T>) -> io::Result<Option<T>> {
             Ok(None)
         }
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_client_that_sends_on_and_on_is_read_until_the_server_shuts_down() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = Socket::new(listener.accept().unwrap().0).unwrap();
+        let stop = Wake::new().unwrap();
+        let clock = Clock {
+            deadline: Instant::now() + Duration::from_secs(3600),
+            stop: Some(&stop),
+        };
+        let mut read = || {
+            client.write_all(b"on").unwrap();
+            let mut byte = [0];
+            socket.read(clock, |mut socket| socket.read(&mut byte))
+        };
+        assert_eq!(read().unwrap(), Ok(1));
+        assert_eq!(read().unwrap(), Ok(1));
+        stop.wake();
+        assert_eq!(read().unwrap(), Err(End::Stop));
     }
 }

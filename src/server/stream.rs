@@ -254,7 +254,7 @@ impl Stream {
             self.socket.as_fd(),
             PollFlags::empty(),
         )];
-        let others = [clock.stop, fd].into_iter().flatten();
+        let others = [clock.stop.map(AsFd::as_fd), fd].into_iter().flatten();
         polled.extend(others.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         match poll(&mut polled, Timespec::try_from(left).ok().as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
