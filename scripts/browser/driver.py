@@ -74,6 +74,12 @@ def wait_for(what, condition):
     return False
 
 
+def busy(driver):
+    """Seconds of CPU that the page's main thread has taken, whatever else ran beside it."""
+    metrics = driver.execute_cdp_cmd('Performance.getMetrics', {})['metrics']
+    return next((one['value'] for one in metrics if one['name'] == 'ThreadTime'), 0)
+
+
 def visible(driver, selector):
     return [one for one in driver.find_elements(By.CSS_SELECTOR, selector) if one.is_displayed()]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from driver import Checks, accessibility, browser, painted, requests, visible, wait_for
+from driver import Checks, accessibility, browser, busy, painted, requests, visible, wait_for
 
 place = Path(sys.argv[1]).resolve()
 checks = Checks()
@@ -152,10 +152,12 @@ def many(name):
     """The times are figures to read: a test may share its cores with anything. What is
     ten times above the mark fails."""
     driver = browser(1400, 900)
+    driver.execute_cdp_cmd('Performance.enable', {'timeDomain': 'threadTicks'})
     started = time.monotonic()
     driver.get(address(name))
     painted(driver)
     took = time.monotonic() - started
+    print(f'        {name}: {busy(driver):.1f} s of CPU in the page')
     count = driver.execute_script('return document.querySelectorAll(".m").length')
     mark = 3 * max(count / 1000, 1)
     checks.figure(f'{name}, {count} messages, {(place / name).stat().st_size >> 20} MiB, is open', took, mark)

@@ -26,6 +26,12 @@ impl Duplicates {
         }
     }
 
+    /// Forgets the messages that are no duplicates, when all were noted.
+    pub(crate) fn keep_repeated(&mut self) {
+        self.seen.retain(|_, ids| ids.len() > 1);
+        self.seen.shrink_to_fit();
+    }
+
     /// The finding for a message that shares its transaction with another one
     /// that was noted.
     pub fn finding(&self, message: &Message<'_>) -> Option<Finding> {

@@ -47,7 +47,9 @@ fn run(arguments: &[String], out: &mut dyn Write) -> Outcome {
     let (root, store) = given.store()?;
     let entries = store.entries().map_err(|error| Failure::on(&root, error))?;
     let mut selection = filter.select(&store, &entries);
-    let page = Page::prepare(&store, selection.entries, entries.len());
+    let total = entries.len();
+    drop(entries);
+    let page = Page::prepare(&store, selection.entries, total);
     let now = Timestamp::now();
     let unreadable = match &output {
         None => page

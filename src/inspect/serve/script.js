@@ -29,6 +29,17 @@ async function show(address, pieces, push) {
   }
   if (chip) [...document.querySelectorAll('#filters a')].find((one) => one.getAttribute('href') === chip)?.focus({ preventScroll: true });
   if (focused) rows().find((row) => row.dataset.id === focused)?.focus({ preventScroll: true });
+  await searchOn();
+}
+
+// A search answers with what it has found in its time; while that is nothing, it goes on.
+let searching = false;
+async function searchOn() {
+  const older = $('.older');
+  if (rows().length || !older) return;
+  searching = true;
+  older.textContent = 'Searching older messages …';
+  try { await show(older.href, ['list'], false); } finally { searching = false; }
 }
 
 const everything = ['list', 'pane', 'filters', 'status'];
@@ -99,7 +110,7 @@ let waiting = false;
 function listen() {
   const events = new EventSource('/api/events');
   events.addEventListener('message', () => {
-    if (waiting || new URLSearchParams(location.search).has('cursor')) return;
+    if (waiting || searching || new URLSearchParams(location.search).has('cursor')) return;
     waiting = true;
     setTimeout(() => {
       waiting = false;
@@ -112,3 +123,4 @@ function listen() {
   });
 }
 listen();
+searchOn().catch(() => {});

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use maud::{Markup, html};
 
-use super::media::{Medium, again};
+use super::media::{MAX_SMALLER, Medium, again};
 use super::row::{tone, untitled};
 use super::{Context, MAX_LETTERS, details, harmless};
 use crate::inspect::message::Message;
@@ -19,10 +19,12 @@ const MAX_RECIPIENTS: usize = 12;
 /// The article of a message, with `id` as its address in the page.
 pub(crate) fn article(message: &Message<'_>, context: &Context<'_>, id: &str) -> Markup {
     let letters = Cell::new(MAX_LETTERS);
+    let smaller = Cell::new(MAX_SMALLER);
     let medium = Medium {
         source: context.source,
         id: message.id,
         letters: &letters,
+        smaller: &smaller,
     };
     html! {
         article id=(id) tabindex="-1" aria-label={ "Message " (harmless(message.id)) } {

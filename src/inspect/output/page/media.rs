@@ -19,6 +19,9 @@ const ANY_TYPE: &str = "application/octet-stream";
 const POSTER: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 320 180'%3E\
     %3Crect width='320' height='180' fill='%23262c35'/%3E%3Cpath d='M140 60v60l52-30z' fill='%23fff'/%3E%3C/svg%3E";
 
+/// Pictures of a message that are shown smaller; each is decoded for it.
+pub(super) const MAX_SMALLER: usize = 20;
+
 /// How parts are shown.
 pub(super) struct Medium<'m> {
     pub(super) source: Source<'m>,
@@ -26,6 +29,8 @@ pub(super) struct Medium<'m> {
     pub(super) id: &'m str,
     /// Characters that the texts of this message may still take.
     pub(super) letters: &'m Cell<usize>,
+    /// Pictures of it that may still be shown smaller.
+    pub(super) smaller: &'m Cell<usize>,
 }
 
 impl Medium<'_> {
@@ -63,13 +68,20 @@ impl Medium<'_> {
     /// A picture and the link that saves it. Where the page has room for its bytes once,
     /// they are in the link.
     fn picture(&self, part: &Part<'_>, bytes: &[u8], media_type: &str) -> Markup {
-        let smaller = match self.source {
-            Source::Inline(page) if page.shows_smaller(bytes.len()) => thumbnail::smaller(bytes),
-            _ => None,
-        };
         let link = self.save(part, bytes.len());
+        let is_smaller =
+            matches!(self.source, Source::Inline(page) if page.shows_smaller(bytes.len()));
+        let left = self.smaller.get();
+        let smaller = match is_smaller && left > 0 {
+            true => {
+                self.smaller.set(left - 1);
+                thumbnail::smaller(bytes)
+            }
+            false => None,
+        };
         let (source, why) = match smaller {
             Some(jpeg) => (Some(immediate("image/jpeg", &jpeg)), "shown smaller"),
+            None if is_smaller && left == 0 => (None, "not shown, as the message has many"),
             None => (self.address(part, bytes.len(), media_type), ""),
         };
         let (width, height) = thumbnail::size(bytes).unzip();

@@ -113,6 +113,7 @@ impl Page {
                 duplicates.note(&Message::read_header(entry, &raw));
             }
         }
+        duplicates.keep_repeated();
         Page {
             entries,
             total,

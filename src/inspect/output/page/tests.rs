@@ -85,6 +85,19 @@ fn a_small_page_has_a_picture_as_it_is_and_a_big_one_its_bytes_once() {
 }
 
 #[test]
+fn a_message_of_many_pictures_decodes_few_of_them() {
+    let (mail, _) = mail_with_noise();
+    let parts = format!("--x\r\n{mail}").repeat(media::MAX_SMALLER + 2);
+    let mail = format!("Content-Type: multipart/mixed; boundary=x\r\n\r\n{parts}--x--\r\n");
+    let page = page_of(mail.as_bytes(), &Embedding::of(u64::MAX, "spool"));
+    assert_eq!(page.matches("<img ").count(), media::MAX_SMALLER);
+    assert_eq!(
+        page.matches("<a class=\"save\"").count(),
+        media::MAX_SMALLER + 2
+    );
+}
+
+#[test]
 fn a_full_page_says_which_command_saves_a_part() {
     let (mail, png) = mail_with_noise();
     let embedding = Embedding::of(0, "my spool");
