@@ -38,6 +38,7 @@ for one in sockets: print(one.getsockname()[1])')
     check_hostile
     check_copies
     check_rights
+    check_spool
     check_lost_replies
     check_kills
     check_standby_away
@@ -148,6 +149,29 @@ check_rights() {
         fail "a role without rights:" "$(<"$SPOOL.log")"
     fi
     stop_store 5 || fail "the store did not end"
+}
+
+# A file that cannot be claimed, and new/ gone for a while.
+check_spool() {
+    new_spool
+    mkdir "$SPOOL/cur/blocked.eml:2,"
+    printf x >"$SPOOL/new/blocked.eml"
+    start_store "$CONNECTION"
+    mails before 1
+    wait_until "the first message to be stored" stored
+    mv "$SPOOL/new" "$SPOOL/away"
+    wait_until "the store to say that new/ is gone" has_line 'does not work'
+    mv "$SPOOL/away" "$SPOOL/new"
+    mails after 1
+    # What cannot be claimed, connected, what does not work, and that it works again.
+    if wait_until "the next message to be stored" stored && wait_until "four lines" has_line again &&
+        [[ $(wc -l <"$SPOOL.log") == 4 && $(left) == 1 ]]; then
+        pass "a file that cannot be claimed holds up no other, and a spool that fails is waited for"
+    else
+        fail "a spool that fails for a while: $(left) files left:" "$(<"$SPOOL.log")"
+    fi
+    kill -KILL "$STORE_PID"
+    STORE_PID=''
 }
 
 # The connection is cut after COMMIT was sent; and the first of two hosts says nothing.

@@ -7,10 +7,10 @@
 #
 # Under load it kills a receiver with -9 and starts it again, drains another, kills a
 # consumer five times, cuts the primary off and fails over to the standby, fills the disk of
-# a spool and frees it, and at the end moves the volume of a killed receiver to another
-# machine. Clients cut some connections after the last dot, and send again. Then every
-# acknowledged message must be in the store once and byte for byte, nothing be left in a
-# spool, and the view show each transaction once.
+# a spool and frees it, makes another one read-only for a while, and at the end moves the
+# volume of a killed receiver to another machine. Clients cut some connections after the
+# last dot, and send again. Then every acknowledged message must be in the store once and
+# byte for byte, nothing be left in a spool, and the view show each transaction once.
 #
 # Needs root, network namespaces, loop devices with ext4, haproxy, postgresql and
 # python3-psycopg; installs what is missing on Debian, and switches off the services that
@@ -275,6 +275,11 @@ break_things() {
     wait_until "HAProxy to leave b out" is_state b DOWN && pass "the disk of b is full, and HAProxy leaves it out"
     rm "$TEMP/volume-b/filler"
     wait_until "HAProxy to use b again" is_state b UP && pass "there is space, and b is used again"
+
+    wait_until "the volume of c to be read-only" mount -o remount,ro "$TEMP/volume-c"
+    wait_until "HAProxy to leave c out" is_state c DOWN && pass "the disk of c is read-only, and HAProxy leaves it out"
+    mount -o remount,rw "$TEMP/volume-c"
+    wait_until "HAProxy to use c again" is_state c UP && pass "it can be written, and c is used again"
 
     : >"$TEMP/broken"
     if wait "$plain" && wait "$tls"; then

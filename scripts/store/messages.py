@@ -129,8 +129,8 @@ def received_at(ident):
 class Spool:
     """Claims the messages of a spool."""
 
-    def __init__(self, path, once, complain):
-        self.path, self.once, self.complain = path, once, complain
+    def __init__(self, path, once, leave):
+        self.path, self.once, self.leave = path, once, leave
         self.recovered_at = None
 
     def claim(self, folder, name):
@@ -142,7 +142,7 @@ class Spool:
         except FileNotFoundError:
             return None
         except OSError as error:
-            self.complain(f"cannot read {source}: {error.strerror}; it is left there", left=True)
+            self.leave(f"cannot read {source}: {error.strerror}; it is left there")
             return None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -153,7 +153,7 @@ class Spool:
             if folder == "new":
                 target = os.path.join(self.path, "cur", name + ":2,")
                 if os.path.lexists(target):
-                    self.complain(f"cannot claim {source}: there is {target}; remove one of them", left=True)
+                    self.leave(f"cannot claim {source}: there is {target}; remove one of them")
                     file.close()
                     return None
                 os.rename(source, target)

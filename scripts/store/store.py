@@ -77,14 +77,14 @@ class Unconfirmed(Exception):
 class Store:
     def __init__(self, options):
         self.options = options
-        self.spool = Spool(options.spool, options.once, self.complain)
+        self.spool = Spool(options.spool, options.once, self.leave)
         self.name = options.name or os.path.realpath(options.spool)
         self.connection = None
         self.host = None
         self.warning = None
         self.commit_begun = None
         self.stopping = threading.Event()
-        self.complaints = set()
+        self.complaints, self.left = set(), set()
         self.status = 0
 
     # ------------------------------------------------------------ words and signals
@@ -92,12 +92,18 @@ class Store:
     def say(self, what):
         print(f"store.py: {what}", file=sys.stderr, flush=True)
 
-    def complain(self, what, left=False):
+    def complain(self, what):
         """Once, until something was stored again."""
-        if left:
-            self.status = 1
-        if what not in self.complaints and len(self.complaints) < 100:
-            self.complaints.add(what)
+        self.say_once(what, self.complaints)
+
+    def leave(self, what):
+        """Once: about a file that cannot be claimed; the others can."""
+        self.status = 1
+        self.say_once(what, self.left)
+
+    def say_once(self, what, said):
+        if what not in said and len(said) < 1000:
+            said.add(what)
             self.say(what)
 
     def works(self):
@@ -271,13 +277,20 @@ class Store:
         threading.Thread(target=self.watch, daemon=True).start()
         while not self.stopping.is_set():
             found = 0
-            for batch in self.batches():
-                found += len(batch)
-                self.store(batch)
+            try:
+                for batch in self.batches():
+                    found += len(batch)
+                    self.store(batch)
+            except OSError as error:
+                self.complain(f"the spool does not work: {error}")
+                self.status = 1 if self.options.once else self.status
+                # Its claims have no holder now.
+                self.spool.recovered_at = None
+                found = 0
             if self.options.once and found == 0:
                 break
             if found == 0:
-                self.stopping.wait(POLL)
+                self.stopping.wait(MAX_PAUSE if self.complaints else POLL)
         return self.status
 
 
@@ -327,10 +340,7 @@ def main():
         psycopg.conninfo.conninfo_to_dict(options.connection)
     except psycopg.Error as error:
         parser.error(f"CONNECTION: {first_line(error)}")
-    try:
-        return Store(options).run()
-    except OSError as error:
-        return f"store.py: {error}; what was not stored stays claimed"
+    return Store(options).run()
 
 
 if __name__ == "__main__":
