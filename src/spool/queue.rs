@@ -34,10 +34,11 @@ struct Sleeper {
 
 impl Sleeper {
     /// Wakes the thread if it sleeps, or is about to. Called after a job was sent:
-    /// either this sees that it sleeps, or it sees the job.
+    /// either this sees that it sleeps, or it sees the job. Who sees that it sleeps
+    /// also sees which thread it is.
     fn wake(&self) {
         fence(Ordering::SeqCst);
-        if self.is_asleep.load(Ordering::Relaxed) && self.is_asleep.swap(false, Ordering::Relaxed) {
+        if self.is_asleep.load(Ordering::Relaxed) && self.is_asleep.swap(false, Ordering::Acquire) {
             if let Some(thread) = self.thread.get() {
                 thread.unpark();
             }
@@ -99,7 +100,7 @@ impl<T> Queue<T> {
                 return result;
             }
             self.sleeper.thread.get_or_init(thread::current);
-            self.sleeper.is_asleep.store(true, Ordering::Relaxed);
+            self.sleeper.is_asleep.store(true, Ordering::Release);
             fence(Ordering::SeqCst);
             // A job that came before the store wakes nobody.
             if let Some(result) = self.take() {

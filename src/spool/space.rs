@@ -83,9 +83,10 @@ impl Space {
         if self.had_plenty(needed) {
             return true;
         }
+        let asked = Instant::now();
         // If the file system does not answer, the draft fails and gets 452.
         let free = self.disk.free().unwrap_or(u64::MAX);
-        *self.last() = Some((free, Instant::now()));
+        *self.last() = Some((free, asked));
         if free < needed {
             if !self.low.swap(true, Ordering::Relaxed) {
                 log::space_low(self.disk.path(), min_free, free, needed);
