@@ -14,6 +14,7 @@ mod range;
 mod routes;
 mod sandbox;
 mod survey;
+mod waiting;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -27,6 +28,7 @@ use sha2::{Digest, Sha256};
 
 use self::http::{Answer, NoRequest, Request};
 use self::index::Index;
+use self::waiting::Waiting;
 use super::message::Message;
 use super::output::json;
 use super::store::{Entry, Store};
@@ -69,6 +71,7 @@ struct Shared {
     index: Index,
     connections: AtomicUsize,
     streams: AtomicUsize,
+    waiting: Waiting,
     /// Answers that are being made.
     making: Mutex<usize>,
     made: Condvar,
@@ -142,6 +145,7 @@ impl Server {
             index,
             connections: AtomicUsize::new(0),
             streams: AtomicUsize::new(0),
+            waiting: Waiting::default(),
             making: Mutex::new(0),
             made: Condvar::new(),
             held: AtomicUsize::new(0),
@@ -194,7 +198,11 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             continue;
         };
         let full = Answer::text(503, "too many connections; try again later");
-        if shared.connections.load(Ordering::Acquire) >= MAX_CONNECTIONS {
+        let count = shared.connections.load(Ordering::Acquire);
+        // The thread of the one that is closed ends in a moment.
+        let has_place = count < MAX_CONNECTIONS
+            || (count < 2 * MAX_CONNECTIONS && shared.waiting.end_longest());
+        if !has_place {
             // This thread waits for no client: what does not fit into the socket is lost.
             let _ = stream.set_nonblocking(true);
             let _ = http::write(&mut stream, full, false, false);
@@ -220,7 +228,10 @@ fn serve(shared: &Shared, mut stream: TcpStream) {
     let _ = stream.set_nodelay(true);
     for count in 1..=http::MAX_REQUESTS {
         let is_crowded = shared.connections.load(Ordering::Acquire) >= CROWDED;
-        let request = match http::read(&mut stream, is_crowded) {
+        let waiting = shared.waiting.enter(&stream);
+        let request = http::read(&mut stream, is_crowded);
+        drop(waiting);
+        let request = match request {
             Ok(request) => request,
             Err(NoRequest::Closed) => return,
             Err(NoRequest::Refused(status, why)) => {
