@@ -1,9 +1,9 @@
 //! TLS 1.2 and 1.3 by rustls, the only file that names it. TLS 1.1 is not
 //! offered: RFC 8996 forbids it.
 //!
-//! The socket underneath does not block and is driven by the caller, who waits
-//! for it with the clocks of the session: a record that arrives slowly does not
-//! delay them, nor does a client that does not read.
+//! The socket underneath is driven by the caller, who waits for it with the clocks of
+//! the session: a record that arrives slowly does not delay them, nor does a client
+//! that does not read.
 
 use std::fmt;
 use std::io::{self, Read, Write};
