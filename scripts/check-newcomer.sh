@@ -16,6 +16,8 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 MOUNTS=()
+# cargo's directory of root and of the user: it compiles again what is in another one.
+CARGO=/usr/local/cargo
 
 main() {
     local release
@@ -73,12 +75,10 @@ furnish() {
     chroot "$root" update-ca-certificates >"$TEMP/log" 2>&1 ||
         warn "update-ca-certificates failed:" "$(tail -n 3 "$TEMP/log")"
     chroot "$root" useradd --create-home newcomer
-    for file in "$root/root" "$root/home/newcomer"; do
-        mkdir -p "$file/.cargo"
-        if [[ -e ${CARGO_HOME:-$HOME/.cargo}/config.toml ]]; then
-            cp "${CARGO_HOME:-$HOME/.cargo}/config.toml" "$file/.cargo"
-        fi
-    done
+    mkdir -p "$root$CARGO"
+    if [[ -e ${CARGO_HOME:-$HOME/.cargo}/config.toml ]]; then
+        cp "${CARGO_HOME:-$HOME/.cargo}/config.toml" "$root$CARGO"
+    fi
     chroot "$root" chown -R newcomer: /home/newcomer
 }
 
@@ -98,7 +98,8 @@ expect_command() {
 
 # as USER ROOT COMMAND...: runs it in USER's clone, with this machine's proxies.
 as() {
-    local variable environment=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8)
+    local variable environment=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8
+        CARGO_HOME="$CARGO")
     for variable in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
         if [[ -n ${!variable:-} ]]; then environment+=("$variable=${!variable}"); fi
     done
@@ -124,10 +125,10 @@ attempt() {
 
 # hand_over ROOT: root's dependencies become the user's, without anything of mm4d itself.
 hand_over() {
-    local file profile
+    local profile
     for profile in dev release; do as root "$1" cargo clean --quiet --package mm4d --profile "$profile"; done
-    for file in mm4d/target .cargo/registry; do mv "$1/root/$file" "$1/home/newcomer/$file"; done
-    chroot "$1" chown -R newcomer: /home/newcomer
+    mv "$1/root/mm4d/target" "$1/home/newcomer/mm4d/target"
+    chroot "$1" chown -R newcomer: /home/newcomer "$CARGO"
 }
 
 unmount() {
