@@ -501,6 +501,10 @@ impl TlsSession {
             self.records.shrink_to(size);
             let result = socket.read(&mut self.records);
             self.records.truncate(*result.as_ref().unwrap_or(&0));
+            if result.is_err() {
+                // The wait for a client may be long.
+                self.release();
+            }
             result?;
         }
         let mut records = self.records.get(self.taken..).unwrap_or_default();
