@@ -81,14 +81,25 @@ fn a_full_file_system_answers_452_and_recovers_when_space_returns() {
     let _ = std::fs::write(&filler, vec![0; 4 << 20]);
     refused(&mut client, b"small\r\n");
     assert_eq!(server.names("tmp"), [""; 0]);
-    std::fs::remove_file(&filler).unwrap();
-    std::fs::remove_file(server.spool.join(format!("new/{}.eml", ids[0]))).unwrap();
+    remove(&filler);
+    remove(&server.spool.join(format!("new/{}.eml", ids[0])));
     ids[0] = client.deliver(&large);
     for id in &ids {
         assert_eq!(server.content(id), large);
     }
     assert_eq!(server.content(&small), b"small\r\n");
     assert_eq!(server.names("new").len(), 4);
+}
+
+/// Removes a file and waits until its space is free: a process that another test starts
+/// has all open files for a moment.
+fn remove(path: &Path) {
+    let free = || rustix::fs::statvfs(path.parent().unwrap()).unwrap().f_bfree;
+    let before = free();
+    std::fs::remove_file(path).unwrap();
+    wait_for("the space of a removed file", || {
+        (free() > before).then_some(())
+    });
 }
 
 #[test]
@@ -108,7 +119,7 @@ fn low_space_refuses_mail_once_in_the_log_and_recovers() {
     for _ in 0..5 {
         client.command("MAIL FROM:<>", 452);
     }
-    std::fs::remove_file(&filler).unwrap();
+    remove(&filler);
     client.deliver(b"small\r\n");
     server.wait_for_log("spool has space again");
     let log = server.log();
