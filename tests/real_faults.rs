@@ -386,7 +386,7 @@ fn a_disk_that_is_full_at_start_is_answered_452_until_there_is_space() {
         let mut client = Client::logged_in(&server, false);
         refused(&mut client, b"small\r\n");
     }
-    std::fs::remove_file(&filler).unwrap();
+    remove(&filler);
     Client::logged_in(&server, true).deliver(b"small\r\n");
 }
 

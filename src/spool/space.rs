@@ -41,9 +41,19 @@ pub(super) struct Space {
     reserve: Reserve,
     reserved: AtomicU64,
     low: AtomicBool,
-    /// What the file system had free when it was last asked, less what was received
-    /// since, and when that was.
-    last: Mutex<Option<(u64, Instant)>>,
+    /// Bytes received since the start.
+    received: AtomicU64,
+    last: Mutex<Option<Asked>>,
+}
+
+/// What the file system said when it was last asked.
+#[derive(Clone, Copy)]
+struct Asked {
+    /// Bytes that were free.
+    free: u64,
+    at: Instant,
+    /// [`Space::received`] at that time.
+    received: u64,
 }
 
 impl Space {
@@ -53,6 +63,7 @@ impl Space {
             reserve,
             reserved: AtomicU64::new(0),
             low: AtomicBool::new(false),
+            received: AtomicU64::new(0),
             last: Mutex::new(None),
         }
     }
@@ -83,10 +94,10 @@ impl Space {
         if self.had_plenty(needed) {
             return true;
         }
-        let asked = Instant::now();
+        let (at, received) = (Instant::now(), self.received.load(Ordering::Relaxed));
         // If the file system does not answer, the draft fails and gets 452.
         let free = self.disk.free().unwrap_or(u64::MAX);
-        *self.last() = Some((free, asked));
+        *self.last() = Some(Asked { free, at, received });
         if free < needed {
             if !self.low.swap(true, Ordering::Relaxed) {
                 log::space_low(self.disk.path(), min_free, free, needed);
@@ -103,22 +114,26 @@ impl Space {
 
     /// Whether the last answer of the file system is enough to go by.
     fn had_plenty(&self, needed: u64) -> bool {
-        let enough = needed.saturating_add(MARGIN);
-        !self.low.load(Ordering::Relaxed)
-            && self
-                .last()
-                .is_some_and(|(free, asked)| free >= enough && asked.elapsed() < FRESH)
+        if self.low.load(Ordering::Relaxed) {
+            return false;
+        }
+        let Some(asked) = *self.last() else {
+            return false;
+        };
+        let received = self.received.load(Ordering::Relaxed);
+        let free = asked
+            .free
+            .saturating_sub(received.saturating_sub(asked.received));
+        free >= needed.saturating_add(MARGIN) && asked.at.elapsed() < FRESH
     }
 
     /// Counts bytes that are no more reserved, but written.
     fn receive(&self, bytes: u64) {
-        if let Some((free, _)) = self.last().as_mut() {
-            *free = free.saturating_sub(bytes);
-        }
+        self.received.fetch_add(bytes, Ordering::Relaxed);
         self.give_back(bytes);
     }
 
-    fn last(&self) -> std::sync::MutexGuard<'_, Option<(u64, Instant)>> {
+    fn last(&self) -> std::sync::MutexGuard<'_, Option<Asked>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -235,24 +250,28 @@ mod tests {
         let (spool, max) = spool(&dir);
         let space = &spool.space;
         let plenty = 10 * max + MARGIN;
+        let answer = |free, at| {
+            let received = space.received.load(Ordering::Relaxed);
+            *space.last() = Some(Asked { free, at, received });
+        };
         // An instant to come does not age.
         let later = Instant::now() + Duration::from_secs(3600);
-        *space.last() = Some((plenty, later));
+        answer(plenty, later);
         assert!(space.had_plenty(10 * max) && !space.had_plenty(10 * max + 1));
         let _many: Vec<_> = (0..9).map(|_| spool.reserve(max).unwrap()).collect();
         // What is written is no longer free, though it is no longer reserved.
         let mut last = spool.reserve(max / 2).unwrap();
         assert!(last.receive(max / 2));
-        assert_eq!(*space.last(), Some((plenty - max / 2, later)));
-        assert!(!space.had_plenty(10 * max));
+        assert!(space.had_plenty(10 * max - max / 2));
+        assert!(!space.had_plenty(10 * max - max / 2 + 1));
         // Then, or when that was long ago, the file system is asked: it has less.
         assert!(spool.reserve(max).is_none());
         assert!(space.low.load(Ordering::Relaxed));
-        *space.last() = Some((plenty, later));
+        answer(plenty, later);
         assert!(!space.had_plenty(0));
         space.low.store(false, Ordering::Relaxed);
         assert!(space.had_plenty(0));
-        *space.last() = Some((plenty, Instant::now() - FRESH));
+        answer(plenty, Instant::now() - FRESH);
         assert!(!space.had_plenty(0));
     }
 }
