@@ -53,6 +53,10 @@ class Claim:
         os.rename(self.path, f"{self.path}F")
         self.file.close()
 
+    def release(self):
+        """Gives the lock back, so that the claim can be taken over, by this process too."""
+        self.file.close()
+
     def row(self, spool):
         fields = Fields(self.raw)
         return (

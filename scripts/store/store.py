@@ -276,7 +276,7 @@ class Store:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         threading.Thread(target=self.watch, daemon=True).start()
         while not self.stopping.is_set():
-            found = 0
+            found, batch = 0, []
             try:
                 for batch in self.batches():
                     found += len(batch)
@@ -284,7 +284,8 @@ class Store:
             except OSError as error:
                 self.complain(f"the spool does not work: {error}")
                 self.status = 1 if self.options.once else self.status
-                # Its claims have no holder now.
+                for claim in batch:
+                    claim.release()
                 self.spool.recovered_at = None
                 found = 0
             if self.options.once and found == 0:
