@@ -39,6 +39,7 @@ for one in sockets: print(one.getsockname()[1])')
     check_copies
     check_rights
     check_spool
+    check_claims
     check_lost_replies
     check_kills
     check_standby_away
@@ -175,6 +176,39 @@ check_spool() {
 }
 
 # The connection is cut after COMMIT was sent; and the first of two hosts says nothing.
+# The spool fails while a batch is removed: the consumer's own locks must not keep it from
+# the rest.
+check_claims() {
+    local counts
+    mkdir -p "$TEMP/claims/new" "$TEMP/claims/cur"
+    touch "$TEMP"/claims/new/{1,2,3}.eml
+    counts=$(/usr/bin/python3 - "$ROOT/scripts/store" "$TEMP/claims" 2>/dev/null <<'PYTHON'
+import sys, threading, types
+sys.path.insert(0, sys.argv[1])
+import store
+[kind] = [kind for kind in vars(store).values() if isinstance(kind, type) and hasattr(kind, "batches")]
+consumer = kind(types.SimpleNamespace(spool=sys.argv[2], once=False, name=None, keep=False))
+counts = []
+def fail_once(claims):
+    counts.append(len(claims))
+    if len(counts) == 1:
+        raise OSError("read-only file system")
+    consumer.stopping.set()
+consumer.store = fail_once
+threading.Timer(20, consumer.stopping.set).start()
+consumer.watch = lambda: None
+consumer.run()
+print(*counts, flush=True)
+store.os._exit(0)
+PYTHON
+    )
+    if [[ $counts == "3 3" ]]; then
+        pass "claims are given back when the spool fails"
+    else
+        fail "claims after a spool that failed once: '$counts', not '3 3'"
+    fi
+}
+
 check_lost_replies() {
     local batches
     new_spool
