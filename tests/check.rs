@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use support::{ACCOUNTS, Server, guard, make_certificate, wait_for};
+use support::{ACCOUNTS, Server, guard, make_certificate, make_certificate_until, wait_for};
 
 /// Exit status, standard output and standard error. One that hangs is killed by
 /// the guard of the test process, and fails at the deadline before.
@@ -204,12 +204,7 @@ fn a_certificate_without_a_tls_listener_is_not_read() {
 /// A directory whose certificate has expired.
 fn expired() -> tempfile::TempDir {
     let dir = prepared();
-    let key = rcgen::KeyPair::generate().unwrap();
-    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
-    let certificate = params.self_signed(&key).unwrap();
-    fs::write(dir.path().join("certs/server.pem"), certificate.pem()).unwrap();
-    fs::write(dir.path().join("certs/server.key"), key.serialize_pem()).unwrap();
+    make_certificate_until(&dir.path().join("certs"), 2020);
     dir
 }
 

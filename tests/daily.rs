@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use mm4d::server::options::{self, Invocation};
 use mm4d::server::run;
-use support::{ACCOUNTS, guard, wait_for};
+use support::{ACCOUNTS, guard, make_certificate_until, wait_for};
 
 /// The directory of the process that [`server_with_a_short_day`] is run in.
 const DIR: &str = "MM4D_TEST_DIR";
@@ -20,12 +20,7 @@ const DAY: Duration = Duration::from_millis(20);
 #[test]
 fn a_certificate_that_has_expired_is_a_warning_each_day() {
     let dir = tempfile::tempdir().unwrap();
-    let key = rcgen::KeyPair::generate().unwrap();
-    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
-    let certificate = params.self_signed(&key).unwrap();
-    fs::write(dir.path().join("server.pem"), certificate.pem()).unwrap();
-    fs::write(dir.path().join("server.key"), key.serialize_pem()).unwrap();
+    make_certificate_until(dir.path(), 2020);
     fs::write(dir.path().join("accounts"), ACCOUNTS).unwrap();
 
     let log = dir.path().join("log");

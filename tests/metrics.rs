@@ -14,7 +14,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,7 +23,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use support::{
-    ACCOUNTS, Builder, Client, PASSWORD, PASSWORD_2, SYSTEM_ID, SYSTEM_ID_2, Server, content, names,
+    ACCOUNTS, Builder, Client, PASSWORD, PASSWORD_2, SYSTEM_ID, SYSTEM_ID_2, Server, content,
+    make_certificate_until, names,
 };
 
 /// What the server writes its metrics to, in its directory.
@@ -176,7 +177,7 @@ fn accounts_and_the_certificate_are_those_in_force_after_a_reload() {
 
     let accounts = ACCOUNTS.replace("peer1:", "odd\"\\name:");
     fs::write(server.dir.path().join("accounts"), accounts).unwrap();
-    write_certificate(server.dir.path(), 2031);
+    make_certificate_until(server.dir.path(), 2031);
     server.signal("HUP");
     server.wait_for_log("reloaded accounts");
     server.wait_for_log("reloaded certificate");
@@ -385,16 +386,6 @@ fn counts<const N: usize>(expected: [(&str, u64); N]) -> BTreeMap<String, u64> {
     expected
         .map(|(value, count)| (value.to_owned(), count))
         .into()
-}
-
-/// A self-signed certificate that expires when `year` begins.
-fn write_certificate(dir: &Path, year: i32) {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    params.not_after = rcgen::date_time_ymd(year, 1, 1);
-    let certificate = params.self_signed(&key).unwrap();
-    fs::write(dir.join("server.pem"), certificate.pem()).unwrap();
-    fs::write(dir.join("server.key"), key.serialize_pem()).unwrap();
 }
 
 /// The samples of a metrics file, by name and labels as they are written.

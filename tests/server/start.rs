@@ -7,8 +7,8 @@ use std::process::{Child, ExitStatus};
 use rustix::process::{Pid, Signal};
 
 use crate::support::{
-    self, Builder, Client, PASSWORD_2, SYSTEM_ID_2, Server, make_certificate, plain_response,
-    wait_for,
+    self, Builder, Client, PASSWORD_2, SYSTEM_ID_2, Server, make_certificate,
+    make_certificate_until, plain_response, wait_for,
 };
 
 #[test]
@@ -272,12 +272,7 @@ fn sigusr2_is_ignored() {
 #[test]
 fn a_certificate_that_expires_soon_is_a_warning_at_start_and_at_reload() {
     let mut server = Server::start();
-    let key = rcgen::KeyPair::generate().unwrap();
-    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
-    let certificate = params.self_signed(&key).unwrap();
-    fs::write(server.dir.path().join("server.pem"), certificate.pem()).unwrap();
-    fs::write(server.dir.path().join("server.key"), key.serialize_pem()).unwrap();
+    make_certificate_until(server.dir.path(), 2020);
     let expected = "server.pem expired at 2020-01-01T00:00:00Z";
     server.signal("HUP");
     server.wait_for_log(expected);

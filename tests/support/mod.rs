@@ -16,7 +16,7 @@ pub mod smuggling;
 #[allow(unused_imports, reason = "each test uses its part")]
 pub use client::{Client, id, tls_connection, wire};
 #[allow(unused_imports, reason = "each test uses its part")]
-pub use server::{Builder, Server, content, make_certificate, names};
+pub use server::{Builder, Server, content, make_certificate, make_certificate_until, names};
 
 use std::time::{Duration, Instant};
 

@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 
@@ -427,7 +427,19 @@ pub fn make_certificate(dir: &Path) -> CertificateDer<'static> {
         .unwrap()
         .signed_by(&key, &ca)
         .unwrap();
+    write(dir, &certificate, &key);
+    ca.der().clone()
+}
+
+/// Writes a self-signed server.pem that expires when `year` begins, and its server.key.
+pub fn make_certificate_until(dir: &Path, year: i32) {
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(year, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    write(dir, &params.self_signed(&key).unwrap(), &key);
+}
+
+fn write(dir: &Path, certificate: &Certificate, key: &KeyPair) {
     fs::write(dir.join("server.pem"), certificate.pem()).unwrap();
     fs::write(dir.join("server.key"), key.serialize_pem()).unwrap();
-    ca.der().clone()
 }
