@@ -150,7 +150,7 @@ fn a_reload_keeps_sessions_and_counts_them_for_the_new_maximum() {
     refused();
     drop(clients.pop());
     refused();
-    // The account is gone: its sessions stay what they are.
+    // The account was removed: its sessions stay what they are.
     reload("other::127.0.0.0/8\n", 2);
     let mut other = Client::greeted(&server, false);
     for (client, account) in [(&mut clients[0], "local"), (&mut other, "other")] {

@@ -2,7 +2,7 @@
 
     mails.py joined DIR       a request, its answer and a report on it
     mails.py hostile DIR      mails that try to be active
-    mails.py many N DIR SIDE  N mails, most with a picture of so many pixels a side: 45
+    mails.py many N DIR SIDE  N mails, most with a picture of SIDE x SIDE pixels: 45
                               of them have 8 kB, 158 have 100 kB"""
 import base64
 import os

@@ -24,7 +24,7 @@ PASS_FILES = 10_000
 # What is read of a header, and of one field that is decoded.
 HEADER_BYTES = 64 * 1024
 ENCODED_CHARACTERS = 2048
-# Seconds between two searches for claims whose holder is gone.
+# Seconds between two searches for claims without a holder.
 RECOVER_EVERY = 60
 
 ID = re.compile(r"([0-9]{8}T[0-9]{6}\.[0-9]{6})Z-")
@@ -80,7 +80,7 @@ class Fields:
             # Without the modifications of items(), which loses bytes that are not ASCII.
             parsed = email.parser.BytesHeaderParser().parsebytes(head).raw_items()
             self.items = [(name.lower(), text(value)) for name, value in parsed]
-        except Exception:  # pylint: disable=broad-except # whatever it is, raw is stored
+        except Exception:  # pylint: disable=broad-except # raw is stored in any case
             self.items = []
         names = [name for name, _ in self.items]
         self.trace_end = names.index("received") if "received" in names else 0

@@ -54,7 +54,7 @@ POLL = 0.2
 FIRST_PAUSE, MAX_PAUSE = 0.1, 5
 # Seconds for one server to answer to a connection.
 CONNECT_TIMEOUT = 5
-# After so many seconds a COMMIT that waits is reported.
+# Seconds after which a COMMIT that waits is reported.
 SLOW_COMMIT = 5
 # After SIGTERM, seconds for the transaction that is under way.
 STOP_WITHIN = 5
@@ -299,7 +299,7 @@ def servers(connection):
     """The parameters for each host, with a time limit each: libpq's is for all of them,
     so that one machine that says nothing would hide the others."""
     parameters = {
-        # A machine that is gone says nothing: notice it within seconds.
+        # A machine that has stopped sends nothing: notice it within seconds.
         "connect_timeout": CONNECT_TIMEOUT, "tcp_user_timeout": 10_000, "keepalives_idle": 5,
         "keepalives_interval": 2, "keepalives_count": 3,
         **psycopg.conninfo.conninfo_to_dict(connection),

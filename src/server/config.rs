@@ -1,7 +1,7 @@
 //! The configuration file: the long options without dashes, one per line.
 //!
 //! `listen 127.0.0.1:2525`, `no-sandbox`; `#` begins a comment line; blank
-//! lines are ignored. A value has no quotes around it and no comment behind it: both
+//! lines are ignored. A value has no quotes around it and no comment after it: both
 //! would be part of a path, and are errors. A file has at most 64 KiB. An error names
 //! file and line, and every error is reported, not only the first.
 

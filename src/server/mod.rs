@@ -128,7 +128,7 @@ fn warn_of_expiry(shared: &Shared, options: &Options) {
 
 impl Server {
     /// Waits for signals and shuts down at the first SIGTERM or SIGINT. Looks at the
-    /// certificate `every` so often.
+    /// certificate each time that `every` has passed.
     pub fn supervise(mut self, options: &Options, every: Duration) -> Result<(), Died> {
         let mut daily = Daily::new(every, Instant::now());
         let signal = loop {

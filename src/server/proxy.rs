@@ -166,7 +166,7 @@ fn parse_line(line: &[u8]) -> Result<Header, HeaderError> {
     let line = line.strip_suffix(b"\r\n").ok_or(malformed)?;
     let rest = line.strip_prefix(b"PROXY ").ok_or(malformed)?;
     if rest == b"UNKNOWN" || rest.starts_with(b"UNKNOWN ") {
-        // What follows is ignored, whatever it is.
+        // Any bytes that follow are ignored.
         return Ok(Header::Socket);
     }
     let rest = std::str::from_utf8(rest).map_err(|_| malformed)?;

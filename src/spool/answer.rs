@@ -23,7 +23,7 @@ pub(crate) struct Answer {
 ///
 /// # Errors
 ///
-/// What the writer answers, or that it is gone.
+/// What the writer answers, or that it has ended.
 pub(crate) fn wait(ask: impl FnOnce(Answer)) -> Result<(), SpoolError> {
     let result = Arc::<OnceLock<_>>::default();
     ask(Answer {

@@ -112,7 +112,7 @@ impl Space {
         true
     }
 
-    /// Whether the last answer of the file system is enough to go by.
+    /// Whether the last answer of the file system is recent and shows enough space.
     fn had_plenty(&self, needed: u64) -> bool {
         if self.low.load(Ordering::Relaxed) {
             return false;

@@ -19,7 +19,7 @@ pub const FIXED: usize = 16;
 /// What the first bytes of a connection are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// A header of so many bytes.
+    /// A header, and its number of bytes.
     Header(Header, usize),
     Error(HeaderError),
     /// There may be a header when more arrives.

@@ -88,7 +88,7 @@ impl Drop for Slot<'_> {
     }
 }
 
-/// Takes some of `limit`, if so many are left.
+/// Takes `amount` of `limit`, if that much is left.
 fn take(counter: &AtomicUsize, amount: usize, limit: usize) -> Option<Slot<'_>> {
     let next = |count: usize| count.checked_add(amount).filter(|sum| *sum <= limit);
     counter
