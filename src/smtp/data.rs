@@ -7,8 +7,15 @@
 //! to smuggle a second message, commands and all, inside the first. Bytes are
 //! never copied, lines may have any length, and a byte gives the same result
 //! wherever the input is split.
+//!
+//! Most of a message is whole lines without a dot in front: that is found out for
+//! [`BLOCK`] bytes at once, by comparisons that the compiler makes vectors of. To search
+//! for each line end was a quarter of the instructions that a message of 300 KiB took.
 
 use memchr::memchr2;
+
+/// Bytes that are looked at together.
+const BLOCK: usize = 64;
 
 /// What the next bytes of the message are.
 #[derive(Debug, PartialEq, Eq)]
@@ -93,16 +100,16 @@ impl Decoder {
                     self.state = State::Cr;
                 }
                 (State::Start | State::Dot | State::Text, _) => {
-                    at = line_end(input, at);
-                    self.state = State::Text;
-                    // The usual line end and an ordinary next line: most of
-                    // a message takes this branch.
-                    while let Some([b'\r', b'\n', next, ..]) = input.get(at..) {
-                        if matches!(next, b'.' | b'\r' | b'\n') {
-                            break;
-                        }
-                        at = line_end(input, at + 3);
-                    }
+                    let rest = input.get(at..).unwrap_or_default();
+                    at += match plain(rest) {
+                        0 => memchr2(b'\r', b'\n', rest).unwrap_or(rest.len()),
+                        plain => plain,
+                    };
+                    // After an LF comes no dot, so it may count as text.
+                    self.state = match input.get(at - 1) {
+                        Some(b'\r') => State::Cr,
+                        _ => State::Text,
+                    };
                 }
             }
         }
@@ -165,10 +172,34 @@ impl Condemned {
     }
 }
 
-/// The position of the next CR or LF from `at` on, or the end of `input`.
-fn line_end(input: &[u8], at: usize) -> usize {
-    let rest = input.get(at..).unwrap_or_default();
-    at + memchr2(b'\r', b'\n', rest).unwrap_or(rest.len())
+/// How many bytes at the front of `input`, whose first is no line end, are whole blocks
+/// of nothing but content: no CR or LF alone, and no dot in front of a line, nor right
+/// after them.
+fn plain(input: &[u8]) -> usize {
+    let mut bytes = 0;
+    while let Some(([block @ .., _], [_, next @ ..])) = input
+        .get(bytes..)
+        .and_then(|rest| rest.first_chunk::<{ BLOCK + 1 }>())
+        .map(|pairs| (pairs, pairs))
+    {
+        if has_exception(block, next) {
+            break;
+        }
+        bytes += BLOCK;
+    }
+    bytes
+}
+
+/// Whether, of the pairs of a byte and the next one, any is only one half of a CRLF, or
+/// is an LF and a dot.
+fn has_exception(block: &[u8], next: &[u8]) -> bool {
+    let pairs = block.iter().zip(next);
+    let found = pairs.fold(0, |found, (&byte, &next)| {
+        let alone = u8::from(byte == b'\r') ^ u8::from(next == b'\n');
+        let dot = u8::from(byte == b'\n') & u8::from(next == b'.');
+        found | alone | dot
+    });
+    found != 0
 }
 
 /// Takes `count` bytes off the front of `input`.
@@ -181,6 +212,9 @@ fn take<'a>(input: &mut &'a [u8], count: usize) -> &'a [u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
 
     /// Decodes `wire` in chunks of `size`: the content, then how it ended, then
     /// what is left over.
@@ -225,6 +259,30 @@ mod tests {
         every_chunking(b".a\r\n.\r\n", b"a\r\n", Some("end"), b"");
         every_chunking(b"a.\r\n\r\n.\r\n", b"a.\r\n\r\n", Some("end"), b"");
         every_chunking(b"a\0\xff\r\n.", b"a\0\xff\r\n", None, b"");
+    }
+
+    proptest! {
+        /// Single bytes are never looked at together.
+        #[test]
+        fn blocks_are_decoded_as_single_bytes_are(
+            lines in vec((0..200_usize, select(vec!["\r\n", "\r\n.", "\r\n..", "\r", "\n", "\r\n.\r\n"])), 1..12),
+            ends in vec(prop::bool::weighted(0.9), 12),
+            size in 1..2000_usize,
+        ) {
+            let mut wire = Vec::new();
+            for ((length, end), usual) in lines.into_iter().zip(ends) {
+                wire.resize(wire.len() + length, b'x');
+                wire.extend_from_slice(if usual { "\r\n" } else { end }.as_bytes());
+            }
+            let (content, end, left) = decode(&wire, 1);
+            let (found, how, rest) = decode(&wire, size);
+            prop_assert_eq!(how, end);
+            prop_assert_eq!(rest, left);
+            // Of a condemned message the connection keeps nothing.
+            if how != Some("bare") {
+                prop_assert_eq!(found, content);
+            }
+        }
     }
 
     #[test]
