@@ -8,7 +8,7 @@
 //! A step that fails returns no draft, and the file is removed: what was not
 //! written cannot be synced, what was not synced cannot be published.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 
 use super::disk::DraftFile;
@@ -28,6 +28,9 @@ const BUFFER: usize = buffer::LARGE;
 /// Bytes of content that the first piece holds at least, however long the
 /// trace: the header block of any usual message is among them.
 const HEADER: usize = 32 * 1024;
+
+/// Bytes of a piece of content that is written as it is, without a copy into the buffer.
+const DIRECT: usize = 16 * 1024;
 
 /// A message that is being received: tmp/ID.eml. Dropping it removes the file.
 pub struct Draft {
@@ -116,6 +119,12 @@ impl Draft {
     pub fn write(mut self, mut content: &[u8]) -> Result<Draft, SpoolError> {
         self.bytes += content.len() as u64;
         while !content.is_empty() {
+            // The first buffer has the header block, which the summary is read from.
+            if self.summary.is_some() && content.len() >= DIRECT {
+                self.flush()?;
+                put(&mut *self.file, content, &mut self.name)?;
+                break;
+            }
             content = self.buffer.append(content);
             if !content.is_empty() {
                 self.flush()?;
@@ -160,13 +169,17 @@ impl Draft {
             let header = written.get(self.header_at..).unwrap_or_default();
             self.summary = Some(mm4::summary(header).unwrap_or_default());
         }
-        self.file
-            .write_all(self.buffer.filled())
-            .map_err(SpoolError::at("write the draft"))
-            .inspect_err(|_| self.name.failed = true)?;
+        put(&mut *self.file, self.buffer.filled(), &mut self.name)?;
         self.buffer.clear();
         Ok(())
     }
+}
+
+/// Writes bytes to a draft.
+fn put(file: &mut dyn DraftFile, bytes: &[u8], name: &mut DraftName) -> Result<(), SpoolError> {
+    file.write_all(bytes)
+        .map_err(SpoolError::at("write the draft"))
+        .inspect_err(|_| name.failed = true)
 }
 
 impl SyncedDraft {
