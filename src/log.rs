@@ -72,19 +72,31 @@ struct Quoted<'a>(&'a str);
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("\"")?;
-        for (count, character) in self.0.chars().enumerate() {
-            if count == MAX_SHOWN {
-                f.write_str("…")?;
-                break;
-            }
-            match character {
-                '"' | '\\' => write!(f, "\\{character}")?,
-                ' '..='~' => write!(f, "{character}")?,
+        let end = self.0.char_indices().nth(MAX_SHOWN).map(|(at, _)| at);
+        let mut rest = end.and_then(|end| self.0.get(..end)).unwrap_or(self.0);
+        // A format for each character was a tenth of all instructions for a message.
+        while let Some((plain, special, after)) = split_at_special(rest) {
+            f.write_str(plain)?;
+            match special {
+                '"' | '\\' => write!(f, "\\{special}")?,
                 other => write!(f, "{}", other.escape_unicode())?,
             }
+            rest = after;
+        }
+        f.write_str(rest)?;
+        if end.is_some() {
+            f.write_str("…")?;
         }
         f.write_str("\"")
     }
+}
+
+/// The first character of `text` that must be escaped, and what is before and after it.
+fn split_at_special(text: &str) -> Option<(&str, char, &str)> {
+    let is_special = |character| !matches!(character, ' '..='~') || matches!(character, '"' | '\\');
+    let (at, special) = text.char_indices().find(|&(_, c)| is_special(c))?;
+    let (plain, rest) = text.split_at_checked(at)?;
+    Some((plain, special, rest.get(special.len_utf8()..)?))
 }
 
 /// A log line's ` name="value"`, or nothing.
@@ -469,6 +481,14 @@ mod tests {
             shown,
             "\"a\\\" peer=192.0.2.9\\u{d}\\u{a}login failed\\u{1b}[2J\\u{2028}\\\\\""
         );
-        assert!(Quoted(&"x".repeat(10_000)).to_string().len() < 300);
+        for (text, end) in [("é", r"\u{e9}"), ("x", "x")] {
+            let full = text.repeat(MAX_SHOWN);
+            let shown = format!("\"{}", end.repeat(MAX_SHOWN));
+            assert_eq!(Quoted(&full).to_string(), format!("{shown}\""));
+            assert_eq!(
+                Quoted(&format!("{full}é")).to_string(),
+                format!("{shown}…\"")
+            );
+        }
     }
 }
