@@ -176,3 +176,48 @@ fn the_filters_of_the_gallery_count_what_they_select() {
     }
     assert_eq!(page.matches("<details class=\"m k1 a0").count(), 1);
 }
+
+#[test]
+fn a_gallery_is_never_written_over_a_message_or_into_the_spool() {
+    let place = Place::with_samples();
+    let id = object_at(&place, "000002")["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let message = place.file(&id);
+    let before = fs::read(&message).unwrap();
+    let symbolic = place.dir.path().join("symbolic.html");
+    std::os::unix::fs::symlink(&message, &symbolic).unwrap();
+    let hard = place.dir.path().join("hard.html");
+    fs::hard_link(&message, &hard).unwrap();
+    for path in [
+        message.clone(),
+        symbolic,
+        hard,
+        place.dir.path().join("new/page.html"),
+        place.dir.path().join("new/../cur/page.html"),
+        place.dir.path().join("tmp/draft.eml"),
+    ] {
+        let path = path.to_str().unwrap();
+        let text = refused(1, &["gallery", "--output", path, place.path()]);
+        assert!(
+            text.contains("--output") && text.contains("spool"),
+            "{text}"
+        );
+        assert_eq!(fs::read(&message).unwrap(), before, "{path}");
+    }
+    let file = message.to_str().unwrap();
+    refused(1, &["gallery", "--output", file, file]);
+    assert_eq!(fs::read(&message).unwrap(), before);
+    let names = |sub: &str| fs::read_dir(place.dir.path().join(sub)).unwrap().count();
+    assert_eq!((names("new"), names("cur"), names("tmp")), (11, 0, 0));
+    // A directory of mails may have the page beside them, under a name that is no mail's.
+    let new = place.dir.path().join("new");
+    let page = new.join("page.html");
+    let (new, page) = (new.to_str().unwrap(), page.to_str().unwrap());
+    said(&["gallery", "--output", page, new]);
+    refused(
+        1,
+        &["gallery", "--output", &page.replace(".html", ".eml"), new],
+    );
+}

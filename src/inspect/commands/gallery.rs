@@ -47,6 +47,12 @@ fn run(arguments: &[String], out: &mut dyn Write) -> Outcome {
     let (root, store) = given.store()?;
     let entries = store.entries().map_err(|error| Failure::on(&root, error))?;
     let mut selection = filter.select(&store, &entries);
+    if let Some(path) = &output {
+        if store.has_place_of_message(Path::new(path), &entries) {
+            let error = io::Error::other("it is in the spool; choose a file elsewhere");
+            return Err(Failure::on(format!("--output {path}"), error));
+        }
+    }
     let total = entries.len();
     drop(entries);
     let page = Page::prepare(&store, selection.entries, total);

@@ -1,9 +1,11 @@
 //! Which message an id, or a piece of one, names.
 
+use std::fs;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
-use super::{Entry, Store, id_of};
+use super::{Entry, Kind, Store, id_of};
 
 /// Candidates named when an id is ambiguous.
 const CANDIDATES: usize = 5;
@@ -46,6 +48,28 @@ impl std::error::Error for FindError {
 }
 
 impl Store {
+    /// Whether a file at `path` is one of the messages of `entries`, or would be taken for
+    /// one or for a draft: links are followed.
+    pub(crate) fn has_place_of_message(&self, path: &Path, entries: &[Entry]) -> bool {
+        let Some(real) = real_path(path) else {
+            return false;
+        };
+        if self.kind == Kind::File {
+            return same_file(&real, &self.root);
+        }
+        let (directory, name) = (real.parent(), real.file_name().unwrap_or_default());
+        let is_in = |place: &Path| place.canonicalize().ok().as_deref() == directory;
+        let drafts = self.root.join("tmp");
+        let is_draft = self.kind == Kind::Maildir && is_in(&drafts);
+        let mut places = self.directories().into_iter();
+        if is_draft || (self.is_message(name) && places.any(|place| is_in(&place))) {
+            return true;
+        }
+        // Another name of a message's file is elsewhere.
+        let has_names = fs::metadata(&real).is_ok_and(|meta| meta.is_file() && meta.nlink() > 1);
+        has_names && entries.iter().any(|entry| same_file(&real, &entry.path))
+    }
+
     /// The message that `wanted` names: a path to a file, an id, a prefix that
     /// only one id has, or a part that occurs in one id only.
     ///
@@ -85,4 +109,20 @@ impl Store {
             )),
         }
     }
+}
+
+/// Where a file is or would be created, without links.
+fn real_path(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok().or_else(|| {
+        let directory = match path.parent()? {
+            parent if parent.as_os_str().is_empty() => Path::new("."),
+            parent => parent,
+        };
+        Some(directory.canonicalize().ok()?.join(path.file_name()?))
+    })
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
+    matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
 }
