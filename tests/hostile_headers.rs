@@ -142,7 +142,7 @@ fn inspect(mail: &[u8]) {
     json::write(&message, &mut out).unwrap();
     check::findings(&message, &Profile::default());
     let now = "2022-01-26T00:17:43Z".parse().unwrap();
-    let page = Page::prepare(&store, entries.clone(), 1);
+    let page = Page::prepare(&store, entries.clone(), &entries);
     page.write(&store, "x", now, &mut out).unwrap();
 }
 

@@ -25,7 +25,7 @@ fn do_everything(mail: &[u8]) {
     let extras = text::Extras::default();
     text::write(&message, &extras, &Terminal::in_colour(), &mut out).unwrap();
     let now = "2022-01-26T00:17:43Z".parse().unwrap();
-    Page::prepare(&store, entries.clone(), 1)
+    Page::prepare(&store, entries.clone(), &entries)
         .write(&store, "x", now, &mut out)
         .unwrap();
     assert!(String::from_utf8(out).is_ok());

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::inspect::finding::{Code, Finding};
 use crate::inspect::message::Message;
+use crate::inspect::store::{Entry, Store};
 use crate::mm4::MessageType;
 
 /// Finds messages that were sent twice: by one account, in one transaction, and
@@ -18,6 +19,35 @@ pub struct Duplicates {
 pub(crate) type Key = (String, String, bool);
 
 impl Duplicates {
+    /// Notes messages, of which the header blocks are read; one that cannot be read is not.
+    pub(crate) fn read(store: &Store, entries: &[Entry]) -> Duplicates {
+        let mut duplicates = Duplicates::default();
+        for entry in entries {
+            if let Ok(raw) = store.peek(entry) {
+                duplicates.note(&Message::read_header(entry, &raw));
+            }
+        }
+        duplicates
+    }
+
+    /// Notes those of other messages that share a transaction with one that was noted.
+    pub(crate) fn note_others<'o>(
+        &mut self,
+        store: &Store,
+        others: impl Iterator<Item = &'o Entry>,
+    ) {
+        if self.seen.is_empty() {
+            return;
+        }
+        for entry in others {
+            let Ok(raw) = store.peek(entry) else { continue };
+            let key = Duplicates::key(&Message::read_header(entry, &raw));
+            if let Some(ids) = key.and_then(|key| self.seen.get_mut(&key)) {
+                ids.push(entry.id.clone());
+            }
+        }
+    }
+
     /// Notes a message, of which the header block is enough.
     pub fn note(&mut self, message: &Message<'_>) {
         if let Some(key) = Duplicates::key(message) {

@@ -63,7 +63,7 @@ fn run(arguments: &[String], out: &mut dyn Write) -> Outcome {
     let mut checker = Checker {
         duplicates: match ignored.contains(&Code::Duplicate) {
             true => Duplicates::default(),
-            false => duplicates(&store, &entries),
+            false => Duplicates::read(&store, &entries),
         },
         store: &store,
         profiles,
@@ -213,16 +213,4 @@ fn read_profile(path: &Path) -> io::Result<String> {
         ))),
         false => Ok(text),
     }
-}
-
-/// The transactions of the whole spool, from the header blocks.
-fn duplicates(store: &Store, entries: &[Entry]) -> Duplicates {
-    let mut duplicates = Duplicates::default();
-    for entry in entries {
-        // What cannot be read is reported when it is checked.
-        if let Ok(raw) = store.peek(entry) {
-            duplicates.note(&Message::read_header(entry, &raw));
-        }
-    }
-    duplicates
 }

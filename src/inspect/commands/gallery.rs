@@ -53,9 +53,8 @@ fn run(arguments: &[String], out: &mut dyn Write) -> Outcome {
             return Err(Failure::on(format!("--output {path}"), error));
         }
     }
-    let total = entries.len();
+    let page = Page::prepare(&store, selection.entries, &entries);
     drop(entries);
-    let page = Page::prepare(&store, selection.entries, total);
     let now = Timestamp::now();
     let unreadable = match &output {
         None => page

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 pub use self::words::{AddressPattern, Content, Needle};
 pub(crate) use self::words::{parse_age, parse_end, parse_time, parse_types};
-use super::check::{self, Profile};
+use super::check::{self, Duplicates, Profile};
 use super::exchange::Exchanges;
 use super::message::Message;
 use super::mime::header;
@@ -86,6 +86,10 @@ impl Filter {
     pub(crate) fn select_from(&self, store: &Store, all: &[Entry], some: &[Entry]) -> Selection {
         let last = self.last.unwrap_or(usize::MAX);
         let exchanges = self.unanswered.then(|| Exchanges::read(store, all));
+        let duplicates = match self.has.contains(&Content::Findings) {
+            true => Duplicates::read(store, all),
+            false => Duplicates::default(),
+        };
         let mut selection = Selection::default();
         for entry in some.iter().rev() {
             if selection.entries.len() >= last {
@@ -98,7 +102,7 @@ impl Filter {
             if self.is_future(entry) || exchanges.as_ref().is_some_and(answered) {
                 continue;
             }
-            match self.matches(store, entry) {
+            match self.matches(store, entry, &duplicates) {
                 Ok(true) => selection.entries.push(entry.clone()),
                 Ok(false) => {}
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -119,7 +123,7 @@ impl Filter {
     }
 
     /// Whether a message that was read whole matches, taken alone: what asks for an
-    /// answer is unanswered then.
+    /// answer is unanswered then, and nothing was sent twice.
     pub fn accepts(&self, entry: &Entry, message: &Message<'_>) -> bool {
         let waits = |message: &Message<'_>| {
             let is_request = message.kind().is_some_and(MessageType::is_request);
@@ -129,7 +133,7 @@ impl Filter {
             && !self.is_future(entry)
             && (!self.unanswered || waits(message))
             && self.header_matches(message)
-            && self.body_matches(message)
+            && self.body_matches(message, &Duplicates::default())
     }
 
     /// Whether this message, and thus every older one, is too old.
@@ -161,7 +165,7 @@ impl Filter {
         self.grep.is_some() || !self.has.is_empty()
     }
 
-    fn matches(&self, store: &Store, entry: &Entry) -> io::Result<bool> {
+    fn matches(&self, store: &Store, entry: &Entry, duplicates: &Duplicates) -> io::Result<bool> {
         if self.needs_header() {
             let raw = store.peek(entry)?;
             let may_match = !header::is_whole(&raw.bytes) || self.may_match(&raw.bytes);
@@ -173,7 +177,7 @@ impl Filter {
             return Ok(true);
         }
         let raw = store.read(entry)?;
-        Ok(self.body_matches(&Message::read(entry, &raw)))
+        Ok(self.body_matches(&Message::read(entry, &raw), duplicates))
     }
 
     /// Whether the letters of every filter are in the header block at all, which most
@@ -253,10 +257,13 @@ impl Filter {
         })
     }
 
-    fn body_matches(&self, message: &Message<'_>) -> bool {
+    fn body_matches(&self, message: &Message<'_>, duplicates: &Duplicates) -> bool {
         let grep = self.grep.as_ref();
         grep.is_none_or(|needle| is_anywhere(needle, message))
-            && self.has.iter().all(|content| has(message, *content))
+            && self.has.iter().all(|content| match content {
+                Content::Findings if duplicates.finding(message).is_some() => true,
+                content => has(message, *content),
+            })
     }
 }
 

@@ -20,7 +20,7 @@ mod relations;
 mod row;
 mod thumbnail;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind, Write};
 
 use base64::Engine;
@@ -101,9 +101,9 @@ pub struct Page {
 }
 
 impl Page {
-    /// Reads the header blocks of the messages. One that cannot be read is
-    /// reported by [`Page::write`].
-    pub fn prepare(store: &Store, entries: Vec<Entry>, total: usize) -> Page {
+    /// Reads the header blocks of the messages, and of `all` of the spool for those that
+    /// were sent twice. One that cannot be read is reported by [`Page::write`].
+    pub fn prepare(store: &Store, entries: Vec<Entry>, all: &[Entry]) -> Page {
         let mut duplicates = Duplicates::default();
         let (mut mode, mut size) = (0o777, 0_u64);
         for entry in &entries {
@@ -113,10 +113,15 @@ impl Page {
                 duplicates.note(&Message::read_header(entry, &raw));
             }
         }
+        if entries.len() < all.len() {
+            let ids: HashSet<&str> = entries.iter().map(|entry| entry.id.as_str()).collect();
+            let others = all.iter().filter(|entry| !ids.contains(entry.id.as_str()));
+            duplicates.note_others(store, others);
+        }
         duplicates.keep_repeated();
         Page {
             entries,
-            total,
+            total: all.len(),
             mode,
             size,
             duplicates,
