@@ -1,7 +1,8 @@
 //! The messages of the spool by name, kept up to date, and a search that stops.
 //!
-//! One thread watches the spool and adds what is published; what was deleted is noticed
-//! when the directories are read again, every [`RELIST`]. No request reads the
+//! One thread watches the spool and adds what is published; what was deleted or moved is
+//! noticed when the directories are read again, every [`RELIST`], and after [`RELIST_SOON`]
+//! where a request has missed a message. No request for many messages reads the
 //! directories, and none looks at more messages than it may in [`SEARCH_TIME`]: it answers
 //! with what it has found, and with a cursor to continue. What the survey knows of a
 //! message is not read again. Limits: [`MAX_ENTRIES`] messages,
@@ -31,6 +32,9 @@ const MAX_ENTRIES: usize = 500_000;
 const MAX_ARRIVALS: usize = 1024;
 /// How often the directories are read again.
 const RELIST: Duration = Duration::from_secs(60);
+/// The same once a message was missed, and at least as many times what it took.
+const RELIST_SOON: Duration = Duration::from_secs(1);
+const RELIST_SHARE: u32 = 20;
 /// How long one request may search.
 const SEARCH_TIME: Duration = Duration::from_millis(400);
 /// Messages that are taken from the list at a time.
@@ -53,6 +57,8 @@ pub(super) struct Index {
     counts: Mutex<Option<Arc<Counts>>>,
     /// Something has changed since `counts`.
     is_changed: AtomicBool,
+    /// A message is not where the list says.
+    is_stale: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -123,6 +129,7 @@ impl Index {
             survey: Survey::default(),
             counts: Mutex::new(None),
             is_changed: AtomicBool::new(true),
+            is_stale: AtomicBool::new(false),
         };
         Ok((index, follower))
     }
@@ -131,14 +138,18 @@ impl Index {
     pub(super) fn watch(&self, root: &Path, mut follower: Follower) -> io::Result<()> {
         // Its end is never seen: the watch goes on until the process ends.
         let nobody = File::open(root)?;
-        let mut listed = Instant::now();
+        let (mut listed, mut took) = (Instant::now(), Duration::ZERO);
         loop {
             let published = follower.wait(&nobody, TICK);
             self.lock().is_broken = published.is_err();
             for entry in published?.unwrap_or_default() {
                 self.add(entry);
             }
-            if listed.elapsed() > RELIST {
+            let soon = RELIST_SOON.max(took * RELIST_SHARE).min(RELIST);
+            let is_stale = self.is_stale.load(Ordering::Acquire) && listed.elapsed() > soon;
+            if is_stale || listed.elapsed() > RELIST {
+                let started = Instant::now();
+                self.is_stale.store(false, Ordering::Release);
                 let entries = Store::open(root).and_then(|store| store.entries());
                 let mut state = self.lock();
                 state.is_broken = entries.is_err();
@@ -149,6 +160,7 @@ impl Index {
                 self.is_changed.store(true, Ordering::Release);
                 self.arrived.notify_all();
                 listed = Instant::now();
+                took = listed.duration_since(started);
             }
         }
     }
@@ -276,6 +288,10 @@ impl Index {
                 if !waits || search.is_ruled_out(&entry) {
                     continue;
                 }
+                if !store.is_there(&entry) {
+                    self.is_stale.store(true, Ordering::Release);
+                    continue;
+                }
                 let filter = match search.is_known_to_have_findings(&entry) {
                     true => &without_findings,
                     false => &filter,
@@ -299,6 +315,7 @@ impl Index {
             let next = state.unread.pop();
             drop(state);
             if let (Some(known), Ok(store)) = (next, Store::open(root)) {
+                let store = store.without_search();
                 self.survey.read(&store, &known);
                 self.is_changed.store(true, Ordering::Release);
             }

@@ -53,10 +53,12 @@ impl Known {
 
     /// The same message, moved to where `entry` says.
     pub(super) fn moved(&self, entry: Entry) -> Known {
-        Known {
-            entry,
-            facts: self.facts.clone(),
-        }
+        let facts = match self.facts() {
+            Some(_) => self.facts.clone(),
+            // It was not found where it had been.
+            None => OnceLock::new(),
+        };
+        Known { entry, facts }
     }
 
     /// Whether it was read, or found to be unreadable.

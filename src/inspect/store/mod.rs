@@ -37,6 +37,8 @@ const FIRST_READ: u64 = 4 * 1024;
 pub struct Store {
     root: PathBuf,
     kind: Kind,
+    /// Whether a message that is not where it was is looked for in all names.
+    searches: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -80,6 +82,7 @@ impl Store {
         Ok(Store {
             root: root.to_owned(),
             kind,
+            searches: true,
         })
     }
 
@@ -95,7 +98,22 @@ impl Store {
         Ok(Store {
             root: PathBuf::from("-"),
             kind: Kind::Input(bytes, read as u64 + rest),
+            searches: true,
         })
+    }
+
+    /// The same for whoever reads the directories himself from time to time: of a message
+    /// that was moved under flags that are rare, it is said that it was deleted.
+    pub(crate) fn without_search(self) -> Store {
+        Store {
+            searches: false,
+            ..self
+        }
+    }
+
+    /// Whether a message is where it was, or moved under usual flags.
+    pub(crate) fn is_there(&self, entry: &Entry) -> bool {
+        entry.path.exists() || self.likely_place(entry).is_some()
     }
 
     /// The directories that messages appear in, new/ first; none for a file.
@@ -252,15 +270,19 @@ impl Store {
 
     /// A consumer moves a message to cur/ under a name that has flags added.
     fn moved(&self, entry: &Entry) -> Option<PathBuf> {
+        let likely = self.likely_place(entry);
+        // Other flags: all names must be looked at.
+        likely.or_else(|| self.searches.then(|| self.search(entry)).flatten())
+    }
+
+    fn likely_place(&self, entry: &Entry) -> Option<PathBuf> {
         let name = entry.path.file_name()?;
-        let likely = ["", ":2,", ":2,S"].into_iter().find_map(|flags| {
+        ["", ":2,", ":2,S"].into_iter().find_map(|flags| {
             let mut name = name.to_owned();
             name.push(flags);
             let path = self.root.join("cur").join(name);
             path.exists().then_some(path)
-        });
-        // Other flags: all names must be looked at.
-        likely.or_else(|| self.search(entry))
+        })
     }
 
     fn search(&self, entry: &Entry) -> Option<PathBuf> {
