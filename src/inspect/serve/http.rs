@@ -53,6 +53,33 @@ pub(super) struct Request {
     pub(super) keep_alive: bool,
 }
 
+impl Request {
+    /// Reads the target of the request: a path, or an address with the name of the server.
+    fn address(&mut self, mut target: &str) -> Result<(), NoRequest> {
+        let scheme = target.get(..7);
+        if scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://")) {
+            // RFC 9112 3.2.2: a server accepts it, and its name replaces that of Host.
+            let rest = target.get(7..).unwrap_or_default();
+            let end = rest.find(['/', '?']).unwrap_or(rest.len());
+            let (name, path) = rest.split_at(end);
+            self.host = self.host.is_some().then(|| name.to_owned());
+            target = path;
+        } else if !target.starts_with('/') {
+            return Err(NoRequest::Refused(400, "the target is not a path"));
+        }
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let words = path.split('/').filter(|word| !word.is_empty());
+        self.path = words.map(decoded).collect();
+        let pairs = query.split('&').filter(|pair| !pair.is_empty());
+        let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let pairs = pairs.filter(|(name, _)| !name.is_empty());
+        self.query = pairs
+            .map(|(name, value)| (decoded(name), decoded(&value.replace('+', " "))))
+            .collect();
+        Ok(())
+    }
+}
+
 /// Why there is no request: a status to answer with, or nobody to answer to.
 #[derive(Debug)]
 pub(super) enum NoRequest {
@@ -112,26 +139,37 @@ impl Answer {
     }
 }
 
-/// Reads the next request of a connection.
-pub(super) fn read(stream: &mut TcpStream, is_crowded: bool) -> Result<Request, NoRequest> {
-    let mut head = Vec::new();
+/// Reads the next request of a connection. `head` has what was received beyond the one
+/// before, and keeps what is received beyond this one.
+pub(super) fn read(
+    stream: &mut TcpStream,
+    head: &mut Vec<u8>,
+    is_crowded: bool,
+) -> Result<Request, NoRequest> {
+    if let Some(request) = take(head)? {
+        return Ok(request);
+    }
     let mut buffer = [0; 2048];
     let (idle_time, head_time) = match is_crowded {
         true => (CROWDED_TIME, CROWDED_TIME),
         false => (IDLE_TIME, HEAD_TIME),
     };
-    let mut deadline = Instant::now() + idle_time;
+    let mut deadline = Instant::now()
+        + match head.is_empty() {
+            true => idle_time,
+            false => head_time,
+        };
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() || stream.set_read_timeout(Some(left)).is_err() {
-            return Err(timeout(&head));
+            return Err(timeout(head));
         }
         let length = match stream.read(&mut buffer) {
             Ok(0) => return Err(NoRequest::Closed),
             Ok(length) => length,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                return Err(timeout(&head));
+                return Err(timeout(head));
             }
             Err(_) => return Err(NoRequest::Closed),
         };
@@ -139,7 +177,7 @@ pub(super) fn read(stream: &mut TcpStream, is_crowded: bool) -> Result<Request, 
             deadline = Instant::now() + head_time;
         }
         head.extend_from_slice(buffer.get(..length).unwrap_or_default());
-        match parse(&head)? {
+        match take(head)? {
             Some(request) => return Ok(request),
             None if head.len() > MAX_HEAD => {
                 return Err(NoRequest::Refused(431, "the request is too long"));
@@ -156,19 +194,24 @@ fn timeout(head: &[u8]) -> NoRequest {
     }
 }
 
-/// The request, once its head is whole.
-fn parse(head: &[u8]) -> Result<Option<Request>, NoRequest> {
+/// Takes the first request from what was received, once its head is whole.
+fn take(head: &mut Vec<u8>) -> Result<Option<Request>, NoRequest> {
+    let Some((request, length)) = parse(head)? else {
+        return Ok(None);
+    };
+    head.drain(..length);
+    Ok(Some(request))
+}
+
+/// The first request, once its head is whole, and the length of that.
+fn parse(head: &[u8]) -> Result<Option<(Request, usize)>, NoRequest> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut parsed = httparse::Request::new(&mut fields);
-    match parsed.parse(head) {
+    let length = match parsed.parse(head) {
         Err(_) => return Err(NoRequest::Refused(400, "this is not a request of HTTP/1.1")),
         Ok(httparse::Status::Partial) => return Ok(None),
-        // Nothing may follow: a body, or a request sent before the answer.
-        Ok(httparse::Status::Complete(length)) if length < head.len() => {
-            return Err(NoRequest::Refused(400, "a request has no body here"));
-        }
-        Ok(httparse::Status::Complete(_)) => {}
-    }
+        Ok(httparse::Status::Complete(length)) => length,
+    };
     let is_head = match parsed.method {
         Some("GET") => false,
         Some("HEAD") => true,
@@ -192,7 +235,10 @@ fn parse(head: &[u8]) -> Result<Option<Request>, NoRequest> {
             "range" => request.range = Some(value()),
             "if-range" => request.has_if_range = true,
             "last-event-id" => request.last_event_id = Some(value()),
-            "connection" if value().eq_ignore_ascii_case("close") => request.keep_alive = false,
+            "connection" => {
+                let close = |word: &str| word.trim().eq_ignore_ascii_case("close");
+                request.keep_alive &= !value().split(',').any(close);
+            }
             "content-length" if value() != "0" => {
                 return Err(NoRequest::Refused(400, "a request has no body here"));
             }
@@ -202,24 +248,8 @@ fn parse(head: &[u8]) -> Result<Option<Request>, NoRequest> {
             _ => {}
         }
     }
-    let (path, query) = parsed
-        .path
-        .unwrap_or("/")
-        .split_once('?')
-        .unwrap_or((parsed.path.unwrap_or("/"), ""));
-    request.path = path
-        .split('/')
-        .filter(|word| !word.is_empty())
-        .map(decoded)
-        .collect();
-    request.query = query
-        .split('&')
-        .filter_map(|pair| {
-            Some(pair.split_once('=').unwrap_or((pair, ""))).filter(|pair| !pair.0.is_empty())
-        })
-        .map(|(name, value)| (decoded(name), decoded(&value.replace('+', " "))))
-        .collect();
-    Ok(Some(request))
+    request.address(parsed.path.unwrap_or("/"))?;
+    Ok(Some((request, length)))
 }
 
 fn decoded(text: &str) -> String {
@@ -257,10 +287,12 @@ pub(super) fn write(
 ) -> io::Result<()> {
     let length = answer.body.len();
     let mut head = head_of(answer.status, &answer.fields);
-    head.push_str(&format!(
-        "Content-Length: {length}\r\nConnection: {}\r\n\r\n",
-        if keep_alive { "keep-alive" } else { "close" }
-    ));
+    // RFC 9110 8.6: 204 has none.
+    if answer.status != 204 {
+        head.push_str(&format!("Content-Length: {length}\r\n"));
+    }
+    let connection = if keep_alive { "keep-alive" } else { "close" };
+    head.push_str(&format!("Connection: {connection}\r\n\r\n"));
     let deadline = Instant::now() + ANSWER_TIME + Duration::from_secs(length / MIN_RATE);
     send(stream, head.as_bytes(), deadline)?;
     match answer.body {

@@ -226,10 +226,11 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 /// Answers the requests of one connection.
 fn serve(shared: &Shared, mut stream: TcpStream) {
     let _ = stream.set_nodelay(true);
+    let mut received = Vec::new();
     for count in 1..=http::MAX_REQUESTS {
         let is_crowded = shared.connections.load(Ordering::Acquire) >= CROWDED;
         let waiting = shared.waiting.enter(&stream);
-        let request = http::read(&mut stream, is_crowded);
+        let request = http::read(&mut stream, &mut received, is_crowded);
         drop(waiting);
         let request = match request {
             Ok(request) => request,
@@ -251,7 +252,7 @@ fn serve(shared: &Shared, mut stream: TcpStream) {
             }
             continue;
         }
-        if request.path == ["api", "events"] && !request.is_head {
+        if request.path == ["api", "events"] {
             return events(shared, &request, &mut stream);
         }
         let keep = request.keep_alive && count < http::MAX_REQUESTS;
@@ -294,7 +295,7 @@ fn refuse(shared: &Shared, request: &Request, stream: &TcpStream) -> Option<Answ
     if !is_ours(host, &shared.name, local) {
         return Some(Answer::text(
             421,
-            "this server has another name; open the address that it printed",
+            "this server does not listen on that name; open it by its address, or give the name to --listen",
         ));
     }
     let token = shared.token.as_deref()?;
@@ -347,11 +348,16 @@ fn is_ours(host: &str, name: &str, local: IpAddr) -> bool {
     let bare = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'));
-    if let Ok(address) = bare.unwrap_or(&host).parse::<IpAddr>() {
-        return address.to_canonical() == local.to_canonical();
+    let bare = bare.unwrap_or(&host);
+    // No site can rebind an address. `0.0.0.0` is here if it was given.
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        let given = name.parse().is_ok_and(|given: IpAddr| given == address);
+        return given || address.to_canonical() == local.to_canonical();
     }
     let is_loopback = local.to_canonical().is_loopback();
-    host == name || (is_loopback && (host == "localhost" || host == "localhost."))
+    let host = host.strip_suffix('.').unwrap_or(&host);
+    let name = name.strip_suffix('.').unwrap_or(name);
+    !host.is_empty() && (host == name || (is_loopback && host == "localhost"))
 }
 
 /// The SHA-256 of a token, in hexadecimal: what is compared, and what the cookie has.
@@ -389,15 +395,20 @@ fn secured(answer: Answer) -> Answer {
 
 /// Sends the JSON object of each message that is published, until the client leaves.
 fn events(shared: &Shared, request: &Request, stream: &mut TcpStream) {
+    let answer = Answer::new(200, "text/event-stream", "").with("Cache-Control", "no-store");
+    let mut head = http::head_of(200, &secured(answer).fields);
+    head.push_str("Connection: close\r\n\r\n");
+    if request.is_head {
+        let _ = http::send(stream, head.as_bytes(), Instant::now() + EVENT_TIME);
+        return;
+    }
     let Some(_slot) = take(&shared.streams, 1, MAX_STREAMS) else {
         let answer =
             Answer::text(503, "too many event streams; close a page").with("Retry-After", "30");
         let _ = http::write(stream, secured(answer), false, false);
         return;
     };
-    let answer = Answer::new(200, "text/event-stream", "").with("Cache-Control", "no-store");
-    let mut head = http::head_of(200, &secured(answer).fields);
-    head.push_str("Connection: close\r\n\r\nretry: 2000\n\n");
+    head.push_str("retry: 2000\n\n");
     let mut position = shared.index.position(request.last_event_id.as_deref());
     if http::send(stream, head.as_bytes(), Instant::now() + EVENT_TIME).is_err() {
         return;
@@ -463,6 +474,10 @@ mod tests {
         }
         let outside: IpAddr = "192.0.2.1".parse().unwrap();
         assert!(is_ours("192.0.2.1:2580", "0.0.0.0", outside));
+        assert!(is_ours("0.0.0.0:2580", "0.0.0.0", loopback));
+        assert!(is_ours("[::]:2580", "::", "::1".parse().unwrap()));
+        assert!(!is_ours("0.0.0.0:2580", "127.0.0.1", loopback));
+        assert!(is_ours("mm4.lab.example.:2580", "mm4.lab.example", outside));
         assert!(!is_ours("localhost", "0.0.0.0", outside));
         assert!(is_ours("[::1]:2580", "::1", "::1".parse().unwrap()));
         assert!(is_ours(
