@@ -117,18 +117,24 @@ fn parse_listen(given: &Given, listen: &str) -> Result<(String, Vec<SocketAddr>)
 pub(crate) fn filter_of_query(query: &[(String, String)]) -> Result<Filter, String> {
     let mut syntax = Syntax::new(MANUAL);
     filters::add(&mut syntax);
-    let arguments: Vec<String> = query
-        .iter()
-        .map(|(name, value)| match name.as_str() {
-            "unanswered" => format!("--{name}"),
-            _ => format!("--{name}={value}"),
-        })
-        .collect();
     let allowed = |name: &str| name == "unanswered" || filters::is_option(name);
     if let Some((name, _)) = query.iter().find(|(name, _)| !allowed(name)) {
         return Err(format!(
             "unknown parameter '{name}': expected a filter of mm4spool list, limit or cursor"
         ));
+    }
+    let mut arguments = Vec::new();
+    for (name, value) in query {
+        match (name.as_str(), value.to_ascii_lowercase().as_str()) {
+            ("unanswered", "" | "1" | "true" | "yes") => arguments.push(format!("--{name}")),
+            ("unanswered", "0" | "false" | "no") => {}
+            ("unanswered", _) => {
+                return Err(format!("invalid unanswered '{value}': expected 1 or 0"));
+            }
+            // As a form sends a field that is empty.
+            (_, "") => {}
+            _ => arguments.push(format!("--{name}={value}")),
+        }
     }
     let mut nowhere = std::io::sink();
     let given = match syntax.parse(&arguments, &mut nowhere) {

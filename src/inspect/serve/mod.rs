@@ -7,6 +7,7 @@
 //! a time, [`MAX_HELD`] bytes of answers that are being sent, and those of `http`, `index`
 //! and `survey`. Fails at the start when the address cannot be bound or the spool not be read.
 
+mod events;
 mod http;
 mod index;
 mod page;
@@ -22,16 +23,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use self::events::Events;
 use self::http::{Answer, NoRequest, Request};
 use self::index::Index;
 use self::waiting::Waiting;
-use super::message::Message;
-use super::output::json;
-use super::store::{Entry, Store};
 
 /// Connections that are served at a time.
 pub const MAX_CONNECTIONS: usize = 64;
@@ -43,10 +42,6 @@ const MAX_AT_ONCE: usize = 4;
 const MAX_HELD: usize = 64 * 1024 * 1024;
 /// Connections from which on a client that is silent loses its place soon.
 const CROWDED: usize = 48;
-/// How often a stream without events shows that it is alive.
-const HEARTBEAT: Duration = Duration::from_secs(10);
-/// How long a client may take to receive one event.
-const EVENT_TIME: Duration = Duration::from_secs(20);
 /// How long accepting pauses after an error, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -76,7 +71,8 @@ struct Shared {
     making: Mutex<usize>,
     made: Condvar,
     /// Bytes of answers that are being sent.
-    held: AtomicUsize,
+    held: Arc<AtomicUsize>,
+    events: Events,
 }
 
 /// Some of a bounded number, given back when it is dropped.
@@ -148,7 +144,8 @@ impl Server {
             waiting: Waiting::default(),
             making: Mutex::new(0),
             made: Condvar::new(),
-            held: AtomicUsize::new(0),
+            held: Arc::default(),
+            events: Events::default(),
         };
         Ok(Server {
             listener,
@@ -253,7 +250,7 @@ fn serve(shared: &Shared, mut stream: TcpStream) {
             continue;
         }
         if request.path == ["api", "events"] {
-            return events(shared, &request, &mut stream);
+            return events::answer(shared, &request, &mut stream);
         }
         let keep = request.keep_alive && count < http::MAX_REQUESTS;
         let turn = Turn::wait(shared);
@@ -391,59 +388,6 @@ fn secured(answer: Answer) -> Answer {
             "default-src 'none'; sandbox; frame-ancestors 'none'",
         ),
     }
-}
-
-/// Sends the JSON object of each message that is published, until the client leaves.
-fn events(shared: &Shared, request: &Request, stream: &mut TcpStream) {
-    let answer = Answer::new(200, "text/event-stream", "").with("Cache-Control", "no-store");
-    let mut head = http::head_of(200, &secured(answer).fields);
-    head.push_str("Connection: close\r\n\r\n");
-    if request.is_head {
-        let _ = http::send(stream, head.as_bytes(), Instant::now() + EVENT_TIME);
-        return;
-    }
-    let Some(_slot) = take(&shared.streams, 1, MAX_STREAMS) else {
-        let answer =
-            Answer::text(503, "too many event streams; close a page").with("Retry-After", "30");
-        let _ = http::write(stream, secured(answer), false, false);
-        return;
-    };
-    head.push_str("retry: 2000\n\n");
-    let mut position = shared.index.position(request.last_event_id.as_deref());
-    if http::send(stream, head.as_bytes(), Instant::now() + EVENT_TIME).is_err() {
-        return;
-    }
-    let Ok(store) = Store::open(&shared.root) else {
-        return;
-    };
-    loop {
-        let (arrived, next) = shared.index.wait(position, HEARTBEAT);
-        position = next;
-        let heartbeat = arrived
-            .is_empty()
-            .then(|| ": alive\n\n".to_owned().into_bytes());
-        let events = arrived.iter().filter_map(|entry| event(&store, entry));
-        for event in heartbeat.into_iter().chain(events) {
-            if http::send(stream, &event, Instant::now() + EVENT_TIME).is_err() {
-                return;
-            }
-        }
-    }
-}
-
-/// A `message` event; `None` when the message was deleted meanwhile.
-fn event(store: &Store, entry: &Entry) -> Option<Vec<u8>> {
-    let raw = store.read(entry).ok()?;
-    // An id has no line end: it is a file's name that was shown as text.
-    let id: String = entry
-        .id
-        .chars()
-        .filter(|letter| !letter.is_control())
-        .collect();
-    let mut event = format!("id: {id}\nevent: message\ndata: ").into_bytes();
-    json::write(&Message::read(entry, &raw), &mut event).ok()?;
-    event.push(b'\n');
-    Some(event)
 }
 
 #[cfg(test)]

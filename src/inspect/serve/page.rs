@@ -44,15 +44,23 @@ pub(super) fn answer(shared: &Shared, request: &Request) -> Answer {
     let query: Vec<_> = request
         .query
         .iter()
+        .map(|(name, value)| match name.as_str() {
+            // A filter that has no value must not look like a field that is empty.
+            "unanswered" if value.is_empty() => (name.clone(), "1".to_owned()),
+            _ => (name.clone(), value.clone()),
+        })
         .filter(|(name, value)| name != "token" && !value.is_empty())
-        .cloned()
         .collect();
     let counts = shared.index.counts();
     let filter = filter_of_query(&filters(&query, &PLACES));
     let (list, problem) = match (filter, Store::open(&shared.root)) {
-        (Err(text), _) => (None, Some(text)),
-        (_, Err(error)) => (None, Some(format!("the spool cannot be read: {error}"))),
+        (Err(text), _) => (None, Some((400, text))),
+        (_, Err(error)) => (
+            None,
+            Some((503, format!("the spool cannot be read: {error}"))),
+        ),
         (Ok(filter), Ok(store)) => {
+            let store = store.without_search();
             let kind = value(&query, "kind").and_then(parse_kind);
             let search = Search {
                 filter: &with_kind(filter, kind),
@@ -64,7 +72,7 @@ pub(super) fn answer(shared: &Shared, request: &Request) -> Answer {
             (Some(List::read(&store, found, counts.as_deref())), None)
         }
     };
-    let status = if problem.is_some() { 400 } else { 200 };
+    let (status, problem) = problem.map_or((200, None), |(status, text)| (status, Some(text)));
     let bar = chips(&query, list.as_ref(), counts.as_deref());
     let markup = page(shared, &query, &bar, list.as_ref(), problem.as_deref());
     Answer::new(status, "text/html; charset=utf-8", markup.into_string())
@@ -209,7 +217,11 @@ fn chips(query: &[(String, String)], list: Option<&List>, counts: Option<&Counts
     let with_findings = value(query, "has") == Some("findings");
     let account = value(query, "account");
     let accounts: Vec<&str> = match (account, counts, list) {
-        (_, Some(counts), _) => counts.biggest_accounts(MAX_ACCOUNTS),
+        (_, Some(counts), _) => {
+            let mut accounts = counts.biggest_accounts(MAX_ACCOUNTS);
+            accounts.extend(account.filter(|one| !accounts.contains(one)));
+            accounts
+        }
         (Some(account), ..) => vec![account],
         (_, _, Some(list)) => list.accounts.iter().map(String::as_str).collect(),
         (None, None, None) => Vec::new(),

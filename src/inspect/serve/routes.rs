@@ -1,6 +1,6 @@
 //! What each address answers.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, Write};
 
 use jiff::Timestamp;
 
@@ -14,7 +14,7 @@ use crate::inspect::message::Message;
 use crate::inspect::output::files::safe_name;
 use crate::inspect::output::json;
 use crate::inspect::output::page::{STYLE, browser_type, thumbnail};
-use crate::inspect::store::{RawMessage, Store};
+use crate::inspect::store::{Entry, RawMessage, Store};
 
 /// Messages in one answer, unless `limit` says less or more.
 const DEFAULT_LIMIT: usize = 50;
@@ -22,6 +22,10 @@ const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 500;
 /// Bytes of JSON in one answer, after which no further message is put in.
 const MAX_JSON: usize = 8 * 1024 * 1024;
+
+/// Bytes of the JSON object of one message; a hostile mail may have control characters
+/// alone, which JSON makes six times as long.
+const MAX_OBJECT: usize = 24 * 1024 * 1024;
 
 const SCRIPT: &str = include_str!("script.js");
 const LIVE_STYLE: &str = include_str!("live.css");
@@ -80,8 +84,7 @@ fn health(shared: &Shared) -> Answer {
 
 /// The parameters that are filters.
 pub(super) fn filters(query: &[(String, String)], others: &[&str]) -> Vec<(String, String)> {
-    let is_filter =
-        |(name, value): &&(String, String)| !others.contains(&name.as_str()) && !value.is_empty();
+    let is_filter = |(name, _): &&(String, String)| !others.contains(&name.as_str());
     query.iter().filter(is_filter).cloned().collect()
 }
 
@@ -111,14 +114,14 @@ fn messages(shared: &Shared, request: &Request) -> Answer {
         Ok(filter) => filter,
         Err(text) => return error(400, &text),
     };
-    let Ok(store) = Store::open(&shared.root) else {
+    let Ok(store) = Store::open(&shared.root).map(Store::without_search) else {
         return error(503, "the spool cannot be read");
     };
-    // As `list` prints them: without what only the page knows.
+    let counts = shared.index.counts();
     let search = Search {
         filter: &filter,
         kind: None,
-        counts: None,
+        counts: counts.as_deref(),
     };
     let found = shared.index.select(&store, &search, cursor, limit);
     let body = write_messages(&store, found);
@@ -138,12 +141,14 @@ fn write_messages(store: &Store, found: Found) -> Vec<u8> {
             break;
         }
         let Ok(raw) = store.read(entry) else { continue };
+        let Some(object) = object(entry, &raw) else {
+            continue;
+        };
         if !is_first {
             body.push(b',');
         }
         is_first = false;
-        // Writing to a vector cannot fail.
-        let _ = json::write(&Message::read(entry, &raw), &mut body);
+        body.extend_from_slice(&object);
     }
     let next = next.map(|key| cursor(&key));
     body.extend_from_slice(b"],\"next\":");
@@ -178,16 +183,44 @@ pub(super) fn read(
     let entry = shared.index.get(id)?;
     let store = Store::open(&shared.root).ok()?;
     let raw = store.read(&entry).ok()?;
-    Some((store, entry, raw))
+    Some((store.without_search(), entry, raw))
 }
 
 fn message(shared: &Shared, id: &str) -> Answer {
     let Some((_, entry, raw)) = read(shared, id) else {
         return error(404, "there is no message of that id");
     };
-    let mut body = Vec::new();
-    let _ = json::write(&Message::read(&entry, &raw), &mut body);
+    let Some(body) = object(&entry, &raw) else {
+        return error(
+            503,
+            "the object of this message is too big; /raw has its file",
+        );
+    };
     Answer::new(200, "application/json", body).with("Cache-Control", "no-store")
+}
+
+/// The JSON object of a message and a line end; `None` if it is too big.
+pub(super) fn object(entry: &Entry, raw: &RawMessage) -> Option<Vec<u8>> {
+    let mut object = Bounded(Vec::new());
+    json::write(&Message::read(entry, raw), &mut object).ok()?;
+    Some(object.0)
+}
+
+/// At most [`MAX_OBJECT`] bytes.
+struct Bounded(Vec<u8>);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_OBJECT {
+            return Err(io::Error::other("the object is too big"));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn raw(shared: &Shared, id: &str) -> Answer {
@@ -200,7 +233,6 @@ fn raw(shared: &Shared, id: &str) -> Answer {
     let Some((file, length)) = opened else {
         return error(404, "there is no message of that id");
     };
-    let name = encoded(&format!("{id}.eml"));
     let answer = Answer {
         status: 200,
         fields: vec![("Content-Type", "message/rfc822".to_owned())],
@@ -208,7 +240,7 @@ fn raw(shared: &Shared, id: &str) -> Answer {
     };
     answer.with(
         "Content-Disposition",
-        format!("attachment; filename*=UTF-8''{name}"),
+        disposition("attachment", &format!("{id}.eml")),
     )
 }
 
@@ -229,13 +261,25 @@ fn part(shared: &Shared, id: &str, number: usize) -> Answer {
     } else {
         "attachment"
     };
-    let name = encoded(&safe_name(part));
+    let name = safe_name(part);
     Answer::new(200, media_type.unwrap_or("application/octet-stream"), bytes)
-        .with(
-            "Content-Disposition",
-            format!("{how}; filename*=UTF-8''{name}"),
-        )
+        .with("Content-Disposition", disposition(how, &name))
         .with("Cache-Control", "private, max-age=3600")
+}
+
+/// RFC 6266: the name twice, at first for clients that read plain names alone.
+fn disposition(how: &str, name: &str) -> String {
+    let plain: String = name
+        .chars()
+        .map(|letter| match letter {
+            '"' | '\\' => '_',
+            ' '..='~' => letter,
+            _ => '_',
+        })
+        .collect();
+    // RFC 8187 3.2.1: some letters that may be in a path may not be here.
+    let encoded = encoded(name).replace('@', "%40").replace(':', "%3A");
+    format!("{how}; filename=\"{plain}\"; filename*=UTF-8''{encoded}")
 }
 
 fn small_picture(shared: &Shared, id: &str) -> Answer {
@@ -249,7 +293,7 @@ fn small_picture(shared: &Shared, id: &str) -> Answer {
 }
 
 /// Whether an error means that the message was deleted.
-pub(super) fn is_gone(error: &std::io::Error) -> bool {
+pub(super) fn is_gone(error: &io::Error) -> bool {
     error.kind() == ErrorKind::NotFound
 }
 

@@ -79,3 +79,29 @@ fn the_address_that_is_printed_can_be_opened() {
         assert_eq!(live.raw(&request).status, status, "{host}");
     }
 }
+
+#[test]
+fn a_file_to_save_has_a_name_that_every_client_reads() {
+    let place = Place::with_samples();
+    let id = "20300125T221744.000001Z-7-000001@mm4.example.com";
+    let mail = "Content-Type: application/pdf; name*=UTF-8''%22%0d%0aX:%20y%3B%20%E2%82%AC%20caf%C3%A9.pdf\r\n\r\nhello";
+    place.publish(id, mail.as_bytes());
+    let live = Live::start(&place, &[]);
+    let field = |path: &str| {
+        let answer = live.get(&format!("/api/messages/{id}/{path}"));
+        assert_eq!((answer.status, answer.field("x")), (200, None));
+        answer.field("content-disposition").unwrap().to_owned()
+    };
+    // RFC 6266 appendix D: the plain name first. RFC 8187 3.2.1: no @ and no colon.
+    assert_eq!(
+        field("raw"),
+        format!(
+            "attachment; filename=\"{id}.eml\"; filename*=UTF-8''{}.eml",
+            id.replace('@', "%40")
+        )
+    );
+    assert_eq!(
+        field("parts/1"),
+        "attachment; filename=\"X__y____caf_.pdf\"; filename*=UTF-8''X__y____caf%C3%A9.pdf"
+    );
+}

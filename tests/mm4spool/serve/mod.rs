@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 
 use super::*;
 
+mod http;
 mod page;
+mod spool;
 
 /// A running `mm4spool serve`, ended when dropped.
 struct Live {
@@ -46,12 +48,12 @@ impl Answer {
 
 impl Live {
     fn start(place: &Place, options: &[&str]) -> Live {
-        let arguments = [
-            &["serve", "--listen", "127.0.0.1:0"],
-            options,
-            &[place.path()],
-        ]
-        .concat();
+        let listen = ["--listen", "127.0.0.1:0"];
+        let listen = match options.contains(&"--listen") {
+            true => &[][..],
+            false => &listen,
+        };
+        let arguments = [&["serve"], listen, options, &[place.path()]].concat();
         let mut child = command(&arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -160,6 +162,8 @@ fn the_api_gives_what_list_prints_page_by_page() {
         "cursor=x",
         "since=x",
         "colour=x",
+        "colour",
+        "unanswered=maybe",
         "has=x",
     ] {
         let refused = live.get(&format!("/api/messages?{wrong}"));
@@ -186,6 +190,9 @@ fn every_filter_of_list_is_a_parameter() {
         (&["--until", "2022-01-25 22:18"], "until=2022-01-25%2022:18"),
         (&["--has", "image"], "has=image"),
         (&["--unanswered"], "unanswered=1"),
+        (&["--unanswered"], "unanswered"),
+        (&["--unanswered"], "unanswered=true"),
+        (&["--last", "100"], "unanswered=false"),
     ] {
         let listed = said(&[&["list", "--json"], filter, &[place.path()]].concat());
         let mut listed = objects(&listed);
