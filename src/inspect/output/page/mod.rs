@@ -15,6 +15,7 @@ mod cards;
 mod chips;
 mod details;
 mod embed;
+mod jpeg;
 mod media;
 mod relations;
 mod row;
