@@ -155,9 +155,13 @@ fn limits() -> Limits {
 
 fn jpeg(mut picture: DynamicImage, orientation: Orientation, quality: u8) -> Option<Vec<u8>> {
     picture.apply_orientation(orientation);
+    let picture = match picture.color().has_alpha() {
+        true => on_white(&picture),
+        false => picture.into_rgb8(),
+    };
     let mut jpeg = Vec::new();
     let mut encoder = JpegEncoder::new_with_quality(&mut jpeg, quality);
-    encoder.encode_image(&on_white(&picture)).ok()?;
+    encoder.encode_image(&picture).ok()?;
     Some(jpeg)
 }
 
