@@ -177,7 +177,9 @@ impl Store {
             });
         }
         self.read_some(entry, |file| {
-            let mut bytes = Vec::new();
+            // Room for all of it: a vector that grows leaves up to as much again unused.
+            let length = file.metadata()?.len().min(MAX_MESSAGE);
+            let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
             file.take(MAX_MESSAGE).read_to_end(&mut bytes)?;
             Ok(bytes)
         })
