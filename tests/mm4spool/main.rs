@@ -17,6 +17,7 @@ mod files;
 mod follow;
 mod hostile;
 mod list;
+mod memory;
 mod serve;
 mod show;
 mod terminal;
