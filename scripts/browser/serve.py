@@ -194,12 +194,84 @@ def hostile():
     driver.quit()
 
 
+def search():
+    """A search is of what the address shows, also after links without a reload."""
+    driver = browser(1400, 900)
+    driver.get(address + '?kind=answers&grep=greetings')
+    field = driver.find_element(By.ID, 'search')
+    driver.find_element(By.CSS_SELECTOR, 'h1 a').click()
+    wait_for('all', lambda: len(rows(driver)) > 5)
+    checks.that('without a search its field is empty', not field.get_attribute('value'), field.get_attribute('value'))
+    field.clear()
+    field.send_keys('lake', Keys.ENTER)
+    wait_for('the search', lambda: 'grep=lake' in driver.current_url)
+    checks.that('a search has no filter of the page before', 'kind=' not in driver.current_url, driver.current_url)
+    checks.that('and finds', bool(wait_for('the row', lambda: row(driver, 'lake'))))
+    driver.get(address + '?since=2020-01-01')
+    driver.find_element(By.PARTIAL_LINK_TEXT, 'Messages').click()
+    wait_for('messages', lambda: 'kind=messages' in driver.current_url)
+    field = driver.find_element(By.ID, 'search')
+    field.send_keys('lake', Keys.ENTER)
+    wait_for('the search', lambda: 'grep=lake' in driver.current_url)
+    kept = all(one in driver.current_url for one in ('since=2020-01-01', 'kind=messages'))
+    checks.that('a search keeps the filters that are in force', kept, driver.current_url)
+    driver.quit()
+
+
+def busy_server():
+    """A server that has no time for once does not take the page away."""
+    driver = browser(1400, 900)
+    driver.get(address)
+    before = len(rows(driver))
+    driver.execute_script("""const ask = window.fetch; window.asked = 0;
+        window.fetch = (...all) => window.asked++ ? ask(...all) : Promise.resolve(new Response("busy", { status: 503 }))""")
+    subprocess.run([sys.executable, mails, 'many', '1', spool, '10'], check=True)
+    wait_for('the question', lambda: driver.execute_script('return window.asked !== 0'))
+    painted(driver)
+    checks.that('a refusal leaves the list', len(rows(driver)) >= before, driver.current_url)
+    again = bool(wait_for('the mail', lambda: len(rows(driver)) > before))
+    checks.that('and the list is asked for again', again, driver.execute_script('return window.asked'))
+    driver.quit()
+
+
+def older():
+    """The next page of the list is read from its beginning."""
+    subprocess.run([sys.executable, mails, 'many', '120', spool, '10'], check=True)
+    driver = browser(1400, 900)
+    wait_for('a second page', lambda: driver.get(address) or visible(driver, '.older'))
+    first = rows(driver)[0].get_attribute('data-id')
+    driver.find_element(By.CSS_SELECTOR, '.older').click()
+    wait_for('older messages', lambda: rows(driver) and rows(driver)[0].get_attribute('data-id') != first)
+    place_in = driver.execute_script('return document.querySelector("#list").scrollTop')
+    checks.that('older messages are shown from the first', place_in == 0, place_in)
+    driver.execute_script('document.querySelector("#list").scrollTop = 400')
+    rows(driver)[12].click()
+    wait_for('the message', lambda: heading(driver))
+    place_in = driver.execute_script('return document.querySelector("#list").scrollTop')
+    checks.that('and stay where they are when one is opened', place_in == 400, place_in)
+    driver.quit()
+    driver = browser(390, 844)
+    driver.get(address)
+    driver.execute_script('scrollTo(0, 900)')
+    rows(driver)[20].click()
+    wait_for('the message', lambda: heading(driver))
+    top = driver.execute_script('return scrollY')
+    driver.find_element(By.CSS_SELECTOR, '.back').click()
+    wait_for('the list', lambda: visible(driver, '#list .row'))
+    place_in = wait_for('its place', lambda: driver.execute_script('return scrollY'))
+    checks.that('a phone shows a message from its top and the list where it was', (top, place_in) == (0, 900), (top, place_in))
+    driver.quit()
+
+
 looks()
 keys()
 counts()
+search()
+busy_server()
 sound()
 arrival()
 if len(sys.argv) > 4:
     by_mail(sys.argv[4])
 hostile()
+older()
 checks.end()

@@ -6,6 +6,17 @@ const $ = (selector) => document.querySelector(selector);
 const rows = () => [...document.querySelectorAll('.row')];
 let loading = 0;
 
+// What the list of an address is: all of it but the message that is open.
+function listOf(address) {
+  const url = new URL(address, location.href);
+  url.searchParams.delete('id');
+  return url.search;
+}
+let shown = listOf(location.href);
+// On a phone the open message takes the place of the list, which is had back where it was.
+let place = 0;
+const isOpen = () => $('main').classList.contains('chosen');
+
 // Puts the pieces of another page in the place of those of this one.
 async function show(address, pieces, push) {
   const mine = ++loading;
@@ -17,13 +28,22 @@ async function show(address, pieces, push) {
   const focused = document.activeElement?.closest?.('.row')?.dataset.id;
   const chip = document.activeElement?.closest?.('#filters a')?.getAttribute('href');
   const known = new Set(rows().map((row) => row.dataset.id));
+  const wasOpen = isOpen();
+  if (!wasOpen) place = scrollY;
   for (const piece of pieces) {
     const [from, to] = [page.getElementById(piece), document.getElementById(piece)];
+    // Too busy to answer, or a token is needed.
+    if ((!from || !to) && pieces === arrival) throw new Error(answer.statusText);
     if (!from || !to) { location.assign(address); return; }
     to.replaceChildren(...from.childNodes);
-    if (piece === 'pane') to.scrollTop = 0;
+    const begins = piece === 'pane' ? pieces !== arrival : piece === 'list' && listOf(address) !== shown;
+    if (begins) { to.scrollTop = 0; scrollTo(0, 0); }
+    if (begins && piece === 'list') place = 0;
   }
+  if (pieces.includes('list')) shown = listOf(address);
+  if (pieces === everything) $('#search').value = new URLSearchParams(location.search).get('grep') || '';
   $('main').className = page.querySelector('main').className;
+  if (wasOpen && !isOpen()) scrollTo(0, place);
   if (known.size && pieces === arrival) {
     for (const row of rows()) if (!known.has(row.dataset.id)) row.classList.add('new');
   }
@@ -72,16 +92,15 @@ document.addEventListener('click', (event) => {
 
 $('.search').addEventListener('submit', (event) => {
   event.preventDefault();
-  const query = new URLSearchParams(new FormData(event.target));
-  const now = new URLSearchParams(location.search);
-  for (const name of ['kind', 'account', 'has']) if (now.get(name)) query.set(name, now.get(name));
-  if (!query.get('grep')) query.delete('grep');
+  // The address has the filters that are in force; the form is as old as the page.
+  const query = new URLSearchParams(location.search);
+  for (const name of ['id', 'cursor', 'grep']) query.delete(name);
+  if ($('#search').value) query.set('grep', $('#search').value);
   show(`/?${query}`, everything, true).then(() => $('#list').focus()).catch(() => event.target.submit());
 });
 
 addEventListener('popstate', () => {
-  show(location.href, everything, false);
-  $('#search').value = new URLSearchParams(location.search).get('grep') || '';
+  show(location.href, everything, false).catch(() => location.reload());
 });
 
 document.addEventListener('keydown', (event) => {
@@ -105,20 +124,28 @@ $('#help-button').hidden = false;
 $('#help-button').addEventListener('click', () => $('#help').showModal());
 
 // New messages: the server selects and draws, a few times a second at most. A server that
-// has no stream to spare is asked again later.
+// has no time or no stream to spare is asked again later.
 let waiting = false;
+function refresh() {
+  if (waiting || searching || new URLSearchParams(location.search).has('cursor')) return;
+  waiting = true;
+  setTimeout(() => {
+    waiting = false;
+    const top = $('#list').scrollTop;
+    show(location.href, arrival, false)
+      .then(() => { $('#list').scrollTop = top; })
+      .catch(() => setTimeout(refresh, 5000));
+  }, 300);
+}
+
+let wasLost = false;
 function listen() {
   const events = new EventSource('/api/events');
-  events.addEventListener('message', () => {
-    if (waiting || searching || new URLSearchParams(location.search).has('cursor')) return;
-    waiting = true;
-    setTimeout(() => {
-      waiting = false;
-      const place = $('#list').scrollTop;
-      show(location.href, arrival, false).then(() => { $('#list').scrollTop = place; }).catch(() => {});
-    }, 300);
-  });
+  events.addEventListener('message', refresh);
+  // What arrived meanwhile has no event if the server was started anew.
+  events.addEventListener('open', () => { if (wasLost) refresh(); wasLost = false; });
   events.addEventListener('error', () => {
+    wasLost = true;
     if (events.readyState === EventSource.CLOSED) setTimeout(listen, 30000);
   });
 }
