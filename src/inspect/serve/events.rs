@@ -21,10 +21,18 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long a client may take to receive one event.
 const EVENT_TIME: Duration = Duration::from_secs(20);
 
-/// The events that are being sent, by the id of their message.
+/// What the streams share.
 #[derive(Debug, Default)]
 pub(super) struct Events {
-    sent: Mutex<HashMap<String, Weak<Event>>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The events that are being sent, by the id of their message.
+    sent: HashMap<String, Weak<Event>>,
+    /// The last message that had none: each stream would try it again.
+    none: String,
 }
 
 /// An event, and where its bytes are counted.
@@ -91,13 +99,17 @@ fn send(stream: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
 
 /// A `message` event; `None` when the message was deleted meanwhile, or is too big.
 fn event(shared: &Shared, store: &Store, entry: &Entry) -> Result<Option<Arc<Event>>, Full> {
-    let sent = shared.events.sent.lock();
-    let mut sent = sent.unwrap_or_else(PoisonError::into_inner);
-    sent.retain(|_, event| event.strong_count() > 0);
-    if let Some(event) = sent.get(&entry.id).and_then(Weak::upgrade) {
+    let known = shared.events.known.lock();
+    let mut known = known.unwrap_or_else(PoisonError::into_inner);
+    known.sent.retain(|_, event| event.strong_count() > 0);
+    if known.none == entry.id {
+        return Ok(None);
+    }
+    if let Some(event) = known.sent.get(&entry.id).and_then(Weak::upgrade) {
         return Ok(Some(event));
     }
     let Some(bytes) = bytes_of(store, entry) else {
+        known.none.clone_from(&entry.id);
         return Ok(None);
     };
     let slot = take(&shared.held, bytes.len(), MAX_HELD).ok_or(Full)?;
@@ -107,7 +119,7 @@ fn event(shared: &Shared, store: &Store, entry: &Entry) -> Result<Option<Arc<Eve
         bytes,
         held: Arc::clone(&shared.held),
     });
-    sent.insert(entry.id.clone(), Arc::downgrade(&event));
+    known.sent.insert(entry.id.clone(), Arc::downgrade(&event));
     Ok(Some(event))
 }
 
