@@ -20,7 +20,7 @@ use jiff::Timestamp;
 
 use super::survey::{Counts, Known, Survey};
 use crate::inspect::exchange::Exchanges;
-use crate::inspect::filter::{Content, Filter};
+use crate::inspect::filter::{Content, Filter, Unreadable};
 use crate::inspect::output::page::Kind;
 use crate::inspect::store::{Entry, Store};
 use crate::inspect::watch::{Follower, TICK};
@@ -111,6 +111,8 @@ impl Search<'_> {
 pub(super) struct Found {
     /// Newest first.
     pub(super) entries: Vec<Arc<Known>>,
+    /// Those that could not be read to decide, and why.
+    pub(super) unreadable: Vec<Unreadable>,
     /// Where to continue; `None` when everything was looked at.
     pub(super) next: Option<Key>,
 }
@@ -297,7 +299,9 @@ impl Index {
                     false => &filter,
                 };
                 let one = std::slice::from_ref::<Entry>(&entry);
-                if !filter.select_from(store, &[], one).entries.is_empty() {
+                let selection = filter.select_from(store, &[], one);
+                found.unreadable.extend(selection.unreadable);
+                if !selection.entries.is_empty() {
                     found.entries.push(entry);
                 }
             }

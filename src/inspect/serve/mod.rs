@@ -313,7 +313,15 @@ fn refuse(shared: &Shared, request: &Request, stream: &TcpStream) -> Option<Answ
     let given = given.filter(|(_, given)| request.path.is_empty() && equal(&digest(given), token));
     if given.is_some() {
         let cookie = format!("{name}={token}; Path=/; HttpOnly; SameSite=Lax");
-        let answer = Answer::text(303, "").with("Location", "/");
+        let rest = request.query.iter().filter(|(key, _)| key != "token");
+        let rest: Vec<String> = rest
+            .map(|(key, value)| format!("{}={}", http::encoded(key), http::encoded(value)))
+            .collect();
+        let place = match rest.is_empty() {
+            true => "/".to_owned(),
+            false => format!("/?{}", rest.join("&")),
+        };
+        let answer = Answer::text(303, "").with("Location", place);
         return Some(answer.with("Set-Cookie", cookie));
     }
     let allowed =

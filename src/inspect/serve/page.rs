@@ -5,6 +5,8 @@
 //! message arrives. Limits: [`ROWS`] messages of a list, [`NEIGHBOURS`] on each side among
 //! which the answers of a message are looked for.
 
+use std::io;
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::http::{Answer, Request, encoded};
@@ -15,7 +17,7 @@ use super::{Shared, routes};
 use crate::inspect::check::{self, Duplicates, Profile};
 use crate::inspect::commands::filter_of_query;
 use crate::inspect::exchange::Exchanges;
-use crate::inspect::filter::Filter;
+use crate::inspect::filter::{Filter, Unreadable};
 use crate::inspect::finding::Finding;
 use crate::inspect::message::Message;
 use crate::inspect::output::page::{
@@ -101,6 +103,7 @@ fn parse_kind(name: &str) -> Option<Kind> {
 struct List {
     rows: Vec<(String, String, Row, bool)>,
     accounts: Vec<String>,
+    unreadable: Vec<Unreadable>,
     next: Option<String>,
 }
 
@@ -109,13 +112,18 @@ impl List {
         let mut list = List {
             rows: Vec::new(),
             accounts: Vec::new(),
+            unreadable: found.unreadable,
             next: found.next.as_ref().map(cursor),
         };
         for entry in found.entries {
             let raw = match store.read(&entry) {
                 Ok(raw) => raw,
                 Err(error) if routes::is_gone(&error) => continue,
-                Err(_) => continue,
+                Err(error) => {
+                    let id = entry.id.clone();
+                    list.unreadable.push(Unreadable { id, error });
+                    continue;
+                }
             };
             let message = Message::read(&entry, &raw);
             let account = message.account().map(str::to_owned);
@@ -289,7 +297,15 @@ fn rows(shared: &Shared, query: &[(String, String)], list: &List, chosen: Option
         }
     }
     html! {
-        @if list.rows.is_empty() && list.next.is_none() { (empty(shared.index.len())) }
+        @if let Some(Unreadable { id, error }) = list.unreadable.first() {
+            @let more = list.unreadable.len() - 1;
+            p.problem role="alert" {
+                "The message " (harmless(id))
+                @if more > 0 { " and " (more) " more" }
+                " cannot be read: " (harmless(&error.to_string()))
+            }
+        }
+        @if list.rows.is_empty() && list.next.is_none() && list.unreadable.is_empty() { (empty(shared.index.len())) }
         @for (day, rows) in &days {
             section.day { h2 { (day) } @for row in rows { (row) } }
         }
@@ -312,18 +328,29 @@ fn pane(shared: &Shared, query: &[(String, String)], chosen: Option<&str>) -> Ma
             }
         };
     };
-    let Some((store, entry, raw)) = read(shared, id) else {
-        return html! {
-            section.overview aria-label="Overview" {
-                p.big { "There is no such message" }
-                p { "It was deleted, or the address is wrong." }
-            }
-        };
+    let (store, entry, raw) = match read(shared, id) {
+        Ok(read) => read,
+        Err(error) => return not_opened(&error),
     };
     let message = Message::read(&entry, &raw);
     html! {
         a.back href=(link(query, &[("id", "")])) { "‹ All messages" }
         (opened(shared, query, &store, &entry, &message))
+    }
+}
+
+/// Why a message is not shown.
+fn not_opened(error: &io::Error) -> Markup {
+    html! {
+        section.overview aria-label="Overview" {
+            @if routes::is_gone(error) {
+                p.big { "There is no such message" }
+                p { "It was deleted, or the address is wrong." }
+            } @else {
+                p.big { "The message cannot be read" }
+                p { (harmless(&error.to_string())) }
+            }
+        }
     }
 }
 

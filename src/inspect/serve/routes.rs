@@ -175,20 +175,29 @@ pub(super) fn parse_cursor(text: &str) -> Option<Key> {
     Some((time, id.to_owned()))
 }
 
-/// The message of that id, if it can be read.
+/// The message of that id.
 pub(super) fn read(
     shared: &Shared,
     id: &str,
-) -> Option<(Store, std::sync::Arc<Known>, RawMessage)> {
-    let entry = shared.index.get(id)?;
-    let store = Store::open(&shared.root).ok()?;
-    let raw = store.read(&entry).ok()?;
-    Some((store.without_search(), entry, raw))
+) -> io::Result<(Store, std::sync::Arc<Known>, RawMessage)> {
+    let entry = shared.index.get(id).ok_or(ErrorKind::NotFound)?;
+    let store = Store::open(&shared.root)?;
+    let raw = store.read(&entry)?;
+    Ok((store.without_search(), entry, raw))
+}
+
+/// The answer where a message was not read.
+fn unread(problem: &io::Error) -> Answer {
+    match is_gone(problem) {
+        true => error(404, "there is no message of that id"),
+        false => error(503, &format!("the message cannot be read: {problem}")),
+    }
 }
 
 fn message(shared: &Shared, id: &str) -> Answer {
-    let Some((_, entry, raw)) = read(shared, id) else {
-        return error(404, "there is no message of that id");
+    let (entry, raw) = match read(shared, id) {
+        Ok((_, entry, raw)) => (entry, raw),
+        Err(problem) => return unread(&problem),
     };
     let Some(body) = object(&entry, &raw) else {
         return error(
@@ -224,14 +233,15 @@ impl Write for Bounded {
 }
 
 fn raw(shared: &Shared, id: &str) -> Answer {
-    let opened = shared.index.get(id).and_then(|entry| {
-        let store = Store::open(&shared.root).ok()?;
-        let (_, file) = store.open_file(&entry).ok()?;
-        let length = file.metadata().ok()?.len();
-        Some((file, length))
-    });
-    let Some((file, length)) = opened else {
-        return error(404, "there is no message of that id");
+    let opened = || {
+        let entry = shared.index.get(id).ok_or(ErrorKind::NotFound)?;
+        let (_, file) = Store::open(&shared.root)?.open_file(&entry)?;
+        let length = file.metadata()?.len();
+        Ok((file, length))
+    };
+    let (file, length) = match opened() {
+        Ok(opened) => opened,
+        Err(problem) => return unread(&problem),
     };
     let answer = Answer {
         status: 200,
@@ -247,8 +257,9 @@ fn raw(shared: &Shared, id: &str) -> Answer {
 /// A decoded part: shown by the browser where it is a picture, sound or video by a kind
 /// that holds nothing active, saved otherwise.
 fn part(shared: &Shared, id: &str, number: usize) -> Answer {
-    let Some((_, entry, raw)) = read(shared, id) else {
-        return error(404, "there is no message of that id");
+    let (entry, raw) = match read(shared, id) {
+        Ok((_, entry, raw)) => (entry, raw),
+        Err(problem) => return unread(&problem),
     };
     let message = Message::read(&entry, &raw);
     let Some(part) = message.leaf(number) else {
@@ -283,7 +294,9 @@ fn disposition(how: &str, name: &str) -> String {
 }
 
 fn small_picture(shared: &Shared, id: &str) -> Answer {
-    let made = read(shared, id).and_then(|(_, entry, raw)| thumbnail(&Message::read(&entry, &raw)));
+    let made = read(shared, id)
+        .ok()
+        .and_then(|(_, entry, raw)| thumbnail(&Message::read(&entry, &raw)));
     match made {
         Some(jpeg) => {
             Answer::new(200, "image/jpeg", jpeg).with("Cache-Control", "private, max-age=86400")

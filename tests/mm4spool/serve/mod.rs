@@ -300,6 +300,8 @@ fn with_a_token_every_request_needs_it() {
         (redirected.status, redirected.field("location")),
         (303, Some("/"))
     );
+    let kept = live.get("/?token=sesame&id=a%26b&since=2h");
+    assert_eq!(kept.field("location"), Some("/?id=a%26b&since=2h"));
     let cookie = redirected.field("set-cookie").unwrap().to_owned();
     assert!(
         cookie.contains("HttpOnly") && cookie.contains("SameSite") && !cookie.contains("sesame"),

@@ -165,3 +165,25 @@ fn streams_whose_clients_do_not_read_share_one_event() {
     let peak: usize = peak.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(peak < 200_000, "{peak} kB");
 }
+
+#[test]
+fn a_message_that_cannot_be_read_is_named() {
+    let place = Place::new();
+    let ids = many(&place, 3, |_| String::new());
+    let live = Live::start(&place, &[]);
+    // Like a file without permission, which the superuser would read all the same.
+    fs::remove_file(place.file(&ids[1])).unwrap();
+    fs::create_dir(place.file(&ids[1])).unwrap();
+    for path in ["/", "/?grep=example"] {
+        let page = live.get(path);
+        assert_eq!(rows(&page), 2, "{path}");
+        let said = format!("The message {} cannot be read: it is a directory", ids[1]);
+        assert!(page.text().contains(&said), "{path}: {}", page.text());
+    }
+    let opened = live.get(&format!("/?id={}", ids[1])).text();
+    assert!(opened.contains("The message cannot be read"));
+    for more in ["", "/raw", "/parts/1"] {
+        let answer = live.get(&format!("/api/messages/{}{more}", ids[1]));
+        assert_eq!(answer.status, 503, "{more}");
+    }
+}
