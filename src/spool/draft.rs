@@ -37,10 +37,11 @@ pub struct Draft {
     // Before the name: a file is closed, then removed.
     file: Box<dyn DraftFile>,
     name: DraftName,
-    /// What is not written yet.
-    buffer: Buffer,
-    /// Where the client's bytes begin in the first buffer.
-    header_at: usize,
+    /// The first bytes of the file, until there is a buffer.
+    trace: String,
+    /// What is not written yet. Made when content comes: clients that have not sent
+    /// any yet need none, and the next message finds the same memory in the caches.
+    buffer: Option<Buffer>,
     /// Bytes of content so far.
     bytes: u64,
     /// Read from the first buffer: the header block of any usual message is in it.
@@ -93,8 +94,6 @@ impl Draft {
             .map_err(SpoolError::at("create the draft"))
             .inspect_err(|_| spool.request_probe())?;
         let trace = trace::write(envelope, origin, &id);
-        let mut buffer = Buffer::new(BUFFER.max(trace.len() + HEADER));
-        buffer.append(trace.as_bytes());
         Ok(Draft {
             file,
             name: DraftName {
@@ -104,8 +103,8 @@ impl Draft {
                 published: false,
                 failed: false,
             },
-            header_at: trace.len(),
-            buffer,
+            trace,
+            buffer: None,
             bytes: 0,
             summary: None,
         })
@@ -125,7 +124,7 @@ impl Draft {
                 put(&mut *self.file, content, &mut self.name)?;
                 break;
             }
-            content = self.buffer.append(content);
+            content = begun(&mut self.buffer, &self.trace).append(content);
             if !content.is_empty() {
                 self.flush()?;
             }
@@ -164,15 +163,24 @@ impl Draft {
     }
 
     fn flush(&mut self) -> Result<(), SpoolError> {
+        let buffer = begun(&mut self.buffer, &self.trace);
         if self.summary.is_none() {
-            let written = self.buffer.filled();
-            let header = written.get(self.header_at..).unwrap_or_default();
-            self.summary = Some(mm4::summary(header).unwrap_or_default());
+            let header = buffer.filled().get(self.trace.len()..);
+            self.summary = Some(mm4::summary(header.unwrap_or_default()).unwrap_or_default());
         }
-        put(&mut *self.file, self.buffer.filled(), &mut self.name)?;
-        self.buffer.clear();
+        put(&mut *self.file, buffer.filled(), &mut self.name)?;
+        buffer.clear();
         Ok(())
     }
+}
+
+/// The buffer; a new one begins with the trace.
+fn begun<'b>(buffer: &'b mut Option<Buffer>, trace: &str) -> &'b mut Buffer {
+    buffer.get_or_insert_with(|| {
+        let mut buffer = Buffer::new(BUFFER.max(trace.len() + HEADER));
+        buffer.append(trace.as_bytes());
+        buffer
+    })
 }
 
 /// Writes bytes to a draft.
