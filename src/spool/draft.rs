@@ -22,15 +22,14 @@ use crate::mm4::{self, Summary};
 use crate::smtp::Envelope;
 
 /// Bytes of a draft that are gathered before they are written: large pieces at
-/// round offsets cost the page cache the fewest steps.
+/// round offsets cost the page cache the fewest steps. To write pieces of 16 KiB or more
+/// as they arrive saves a copy, but since Linux has large folios on ext4 a message of
+/// 300 KiB took 272 µs with it and takes 238 µs without it (over TLS 395 and 298 µs).
 const BUFFER: usize = buffer::LARGE;
 
 /// Bytes of content that the first piece holds at least, however long the
 /// trace: the header block of any usual message is among them.
 const HEADER: usize = 32 * 1024;
-
-/// Bytes of a piece of content that is written as it is, without a copy into the buffer.
-const DIRECT: usize = 16 * 1024;
 
 /// A message that is being received: tmp/ID.eml. Dropping it removes the file.
 pub struct Draft {
@@ -118,12 +117,6 @@ impl Draft {
     pub fn write(mut self, mut content: &[u8]) -> Result<Draft, SpoolError> {
         self.bytes += content.len() as u64;
         while !content.is_empty() {
-            // The first buffer has the header block, which the summary is read from.
-            if self.summary.is_some() && content.len() >= DIRECT {
-                self.flush()?;
-                put(&mut *self.file, content, &mut self.name)?;
-                break;
-            }
             content = begun(&mut self.buffer, &self.trace).append(content);
             if !content.is_empty() {
                 self.flush()?;
