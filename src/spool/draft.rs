@@ -161,7 +161,10 @@ impl Draft {
             let header = buffer.filled().get(self.trace.len()..);
             self.summary = Some(mm4::summary(header.unwrap_or_default()).unwrap_or_default());
         }
-        put(&mut *self.file, buffer.filled(), &mut self.name)?;
+        self.file
+            .write_all(buffer.filled())
+            .map_err(SpoolError::at("write the draft"))
+            .inspect_err(|_| self.name.failed = true)?;
         buffer.clear();
         Ok(())
     }
@@ -174,13 +177,6 @@ fn begun<'b>(buffer: &'b mut Option<Buffer>, trace: &str) -> &'b mut Buffer {
         buffer.append(trace.as_bytes());
         buffer
     })
-}
-
-/// Writes bytes to a draft.
-fn put(file: &mut dyn DraftFile, bytes: &[u8], name: &mut DraftName) -> Result<(), SpoolError> {
-    file.write_all(bytes)
-        .map_err(SpoolError::at("write the draft"))
-        .inspect_err(|_| name.failed = true)
 }
 
 impl SyncedDraft {
