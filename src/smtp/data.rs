@@ -286,6 +286,26 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_passed_over_where_blocks_meet() {
+        let ends = [
+            "\r\n", "\r\n.", "\r\n..", "\r\n\r\n", "\r\n\n", "\r", "\n", "\r\r\n",
+        ];
+        for (at, end) in (0..3 * BLOCK).flat_map(|at| ends.map(|end| (at, end))) {
+            // The next block is whole, or has the end in it.
+            for after in [2 * BLOCK, BLOCK / 2] {
+                let (before, after) = ("x".repeat(at), "x".repeat(after));
+                let wire = format!("{before}{end}{after}\r\n.\r\nQUIT\r\n");
+                let (content, how, left) = decode(wire.as_bytes(), 1);
+                let (found, whole, rest) = decode(wire.as_bytes(), wire.len());
+                assert_eq!((whole, rest), (how, left), "{end:?} at {at}");
+                if how != Some("bare") {
+                    assert_eq!(found, content, "{end:?} at {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_line_end_alone_condemns() {
         for wire in [
             &b"a\n.\n"[..],
