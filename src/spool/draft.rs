@@ -9,6 +9,7 @@
 //! written cannot be synced, what was not synced cannot be published.
 
 use std::io;
+use std::mem;
 use std::sync::Arc;
 
 use super::disk::DraftFile;
@@ -38,6 +39,8 @@ pub struct Draft {
     name: DraftName,
     /// The first bytes of the file, until there is a buffer.
     trace: String,
+    /// Where the client's bytes begin in the first buffer.
+    header_at: usize,
     /// What is not written yet. Made when content comes: clients that have not sent
     /// any yet need none, and the next message finds the same memory in the caches.
     buffer: Option<Buffer>,
@@ -102,6 +105,7 @@ impl Draft {
                 published: false,
                 failed: false,
             },
+            header_at: trace.len(),
             trace,
             buffer: None,
             bytes: 0,
@@ -117,7 +121,7 @@ impl Draft {
     pub fn write(mut self, mut content: &[u8]) -> Result<Draft, SpoolError> {
         self.bytes += content.len() as u64;
         while !content.is_empty() {
-            content = begun(&mut self.buffer, &self.trace).append(content);
+            content = begun(&mut self.buffer, &mut self.trace).append(content);
             if !content.is_empty() {
                 self.flush()?;
             }
@@ -156,9 +160,9 @@ impl Draft {
     }
 
     fn flush(&mut self) -> Result<(), SpoolError> {
-        let buffer = begun(&mut self.buffer, &self.trace);
+        let buffer = begun(&mut self.buffer, &mut self.trace);
         if self.summary.is_none() {
-            let header = buffer.filled().get(self.trace.len()..);
+            let header = buffer.filled().get(self.header_at..);
             self.summary = Some(mm4::summary(header.unwrap_or_default()).unwrap_or_default());
         }
         self.file
@@ -170,9 +174,11 @@ impl Draft {
     }
 }
 
-/// The buffer; a new one begins with the trace.
-fn begun<'b>(buffer: &'b mut Option<Buffer>, trace: &str) -> &'b mut Buffer {
+/// The buffer; a new one begins with the trace, which may be hundreds of KiB and is not
+/// kept beside it.
+fn begun<'b>(buffer: &'b mut Option<Buffer>, trace: &mut String) -> &'b mut Buffer {
     buffer.get_or_insert_with(|| {
+        let trace = mem::take(trace);
         let mut buffer = Buffer::new(BUFFER.max(trace.len() + HEADER));
         buffer.append(trace.as_bytes());
         buffer
@@ -212,5 +218,47 @@ impl Drop for DraftName {
         if self.failed {
             self.spool.request_probe();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smtp::{SystemId, mailbox};
+    use crate::spool::Reserve;
+    use crate::spool::maildir::Maildir;
+    use std::fs;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    #[test]
+    fn a_long_trace_is_written_once_and_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let reserve = Reserve {
+            max_message_size: 1,
+            min_free: 0,
+        };
+        let (spool, _) = Spool::new(Maildir::open(dir.path(), "here").unwrap(), "here", reserve);
+        let path = format!("<{}@example>", "a".repeat(60));
+        let envelope = Envelope {
+            hello: "client.example".into(),
+            system_id: SystemId::parse("peer1").unwrap(),
+            reverse_path: mailbox::reverse_path("<>").unwrap().0,
+            forward_paths: vec![mailbox::forward_path(&path).unwrap().0; 1000],
+        };
+        let origin = Origin {
+            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            tls: false,
+        };
+        let draft = Arc::new(spool).open(&envelope, origin).unwrap();
+        let trace = draft.trace.clone();
+        assert!(trace.len() > BUFFER);
+        let content = [&b"X-Mms-Message-ID: M1\r\n\r\n"[..], &vec![b'x'; 200_000]].concat();
+        let mut draft = draft.write(&content).unwrap();
+        assert_eq!(draft.trace.capacity(), 0);
+        draft.flush().unwrap();
+        let file = dir.path().join("tmp").join(&draft.name.file_name);
+        assert!(fs::read(file).unwrap() == [trace.as_bytes(), &content].concat());
+        let summary = draft.summary.as_ref().unwrap();
+        assert_eq!(summary.message_id.as_deref(), Some("M1"));
     }
 }
