@@ -177,12 +177,8 @@ impl Condemned {
 /// after them.
 fn plain(input: &[u8]) -> usize {
     let mut bytes = 0;
-    while let Some(([block @ .., _], [_, next @ ..])) = input
-        .get(bytes..)
-        .and_then(|rest| rest.first_chunk::<{ BLOCK + 1 }>())
-        .map(|pairs| (pairs, pairs))
-    {
-        if has_exception(block, next) {
+    while let Some(block) = input.get(bytes..).and_then(<[u8]>::first_chunk) {
+        if has_exception(block) {
             break;
         }
         bytes += BLOCK;
@@ -190,10 +186,11 @@ fn plain(input: &[u8]) -> usize {
     bytes
 }
 
-/// Whether, of the pairs of a byte and the next one, any is only one half of a CRLF, or
-/// is an LF and a dot.
-fn has_exception(block: &[u8], next: &[u8]) -> bool {
-    let pairs = block.iter().zip(next);
+/// Whether, of the pairs of a byte of a block and the next one, any is only one half of a
+/// CRLF, or is an LF and a dot. The byte after the block is the next one of its last.
+fn has_exception(block: &[u8; BLOCK + 1]) -> bool {
+    let ([bytes @ .., _], [_, nexts @ ..]) = (block, block);
+    let pairs = bytes.iter().zip(nexts);
     let found = pairs.fold(0, |found, (&byte, &next)| {
         let alone = u8::from(byte == b'\r') ^ u8::from(next == b'\n');
         let dot = u8::from(byte == b'\n') & u8::from(next == b'.');

@@ -59,8 +59,8 @@ impl Jpeg<'_> {
         })
     }
 
-    /// The picture, made smaller. Its pixels are mapped: what the allocator gets back of so
-    /// many it may keep.
+    /// The picture, made smaller. Its pixels are mapped: the allocator might keep what it
+    /// gets back of millions of them.
     pub(super) fn shrunk(&self, (width, height): (u32, u32)) -> Option<DynamicImage> {
         let (colours, channels) = match self.is_grey {
             true => (ColorSpace::Luma, 1),
