@@ -286,7 +286,7 @@ fn free(directory: &File) -> io::Result<u64> {
 }
 
 /// The parent of a relative path with one component is the current directory.
-pub(super) fn or_here(path: &Path) -> &Path {
+pub(crate) fn or_here(path: &Path) -> &Path {
     match path.as_os_str().is_empty() {
         true => Path::new("."),
         false => path,

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{Entry, Kind, Store, id_of};
+use crate::spool::maildir::or_here;
 
 /// Candidates named when an id is ambiguous.
 const CANDIDATES: usize = 5;
@@ -114,11 +115,8 @@ impl Store {
 /// Where a file is or would be created, without links.
 fn real_path(path: &Path) -> Option<PathBuf> {
     path.canonicalize().ok().or_else(|| {
-        let directory = match path.parent()? {
-            parent if parent.as_os_str().is_empty() => Path::new("."),
-            parent => parent,
-        };
-        Some(directory.canonicalize().ok()?.join(path.file_name()?))
+        let directory = or_here(path.parent()?).canonicalize().ok()?;
+        Some(directory.join(path.file_name()?))
     })
 }
 
