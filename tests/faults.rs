@@ -6,7 +6,7 @@
 
 mod support;
 
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,40 +15,13 @@ use mm4d::server::accounts::Accounts;
 use mm4d::server::connection;
 use mm4d::server::shared::{Clocks, Shared};
 use mm4d::server::slots::Slots;
-use mm4d::smtp::mailbox::{forward_path, reverse_path};
-use mm4d::smtp::{Addresses, Envelope, Limits, Policy, SystemId};
+use mm4d::smtp::{Addresses, Limits, Policy};
 use mm4d::spool::disk::Disk;
 use mm4d::spool::leftovers::remove_leftovers;
-use mm4d::spool::trace::Origin;
-use mm4d::spool::{Committed, Reserve, Spool, SpoolError};
+use mm4d::spool::{Reserve, Spool};
 use support::disk::{Fault, FaultyDisk, Kept};
+use support::spool::{NO_RESERVE, check, deliver, mails};
 use support::{ACCOUNTS, Client, content, plain_response};
-
-const NO_RESERVE: Reserve = Reserve {
-    max_message_size: 10_485_760,
-    min_free: 0,
-};
-
-fn envelope() -> Envelope {
-    Envelope {
-        hello: "client.example".into(),
-        system_id: SystemId::parse("peer1").unwrap(),
-        reverse_path: reverse_path("<>").unwrap().0,
-        forward_paths: vec![forward_path("<+972500000001@test.example>").unwrap().0],
-    }
-}
-
-fn deliver(spool: &Arc<Spool>, mail: &[u8]) -> Result<Committed, SpoolError> {
-    let origin = Origin {
-        peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        tls: false,
-    };
-    let mut draft = spool.open(&envelope(), origin)?;
-    for piece in mail.chunks(20_000) {
-        draft = draft.write(piece)?;
-    }
-    draft.commit()
-}
 
 /// Spools `mails` at once on `disk`; gives what was acknowledged, by file name.
 fn run(disk: &FaultyDisk, mails: &[Vec<u8>]) -> Vec<(String, Vec<u8>)> {
@@ -74,25 +47,6 @@ fn run(disk: &FaultyDisk, mails: &[Vec<u8>]) -> Vec<(String, Vec<u8>)> {
     acknowledged
 }
 
-/// What must hold whatever broke.
-fn check(disk: &FaultyDisk, acknowledged: &[(String, Vec<u8>)], mails: &[Vec<u8>], what: &str) {
-    let worst = disk.new_after_the_worst_cut();
-    for (name, mail) in acknowledged {
-        let found = worst
-            .get(name)
-            .unwrap_or_else(|| panic!("{what}: {name} is lost"));
-        assert!(content(found) == *mail, "{what}: {name} is not whole");
-    }
-    for files in [disk.new_now(), worst, disk.new_after_a_lucky_cut()] {
-        for (name, found) in files {
-            assert!(
-                mails.contains(&content(&found)),
-                "{what}: {name} in new/ is in part"
-            );
-        }
-    }
-}
-
 /// Runs `mails` with a fault at each call in turn until no call is left to
 /// break, and says how many there were.
 fn break_each_call(mails: &[Vec<u8>], fault: fn(usize) -> Fault) -> usize {
@@ -109,15 +63,6 @@ fn break_each_call(mails: &[Vec<u8>], fault: fn(usize) -> Fault) -> usize {
         assert!(number < 1000, "no end of calls");
     }
     0
-}
-
-fn mails(count: usize) -> Vec<Vec<u8>> {
-    (0..count)
-        .map(|number| {
-            let line = format!("{number} of {count}, and not to be lost\r\n");
-            line.into_bytes().repeat(1 + number * 2000)
-        })
-        .collect()
 }
 
 #[test]

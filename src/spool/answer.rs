@@ -5,59 +5,74 @@
 //! system calls for each message, when it was measured. A condition variable wakes
 //! the session while the lock is still held, and it has to sleep once more.
 
-use std::io;
-use std::sync::{Arc, OnceLock};
+use std::mem;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 
-use super::SpoolError;
-
-/// The writer's half: gives the result once. Dropped before that, it reports
-/// that the writer has ended.
+/// The writer's half: gives the answer once. Dropped before that, it reports
+/// that there will be none.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    result: Arc<OnceLock<Result<(), SpoolError>>>,
+pub(crate) struct Answer<T> {
+    slot: Arc<Mutex<Slot<T>>>,
     session: Thread,
 }
 
-/// Lets `ask` hand over the answer to be given, and sleeps until it is.
-///
-/// # Errors
-///
-/// What the writer answers, or that it has ended.
-pub(crate) fn wait(ask: impl FnOnce(Answer)) -> Result<(), SpoolError> {
-    let result = Arc::<OnceLock<_>>::default();
+/// Between the two halves.
+#[derive(Debug)]
+enum Slot<T> {
+    Empty,
+    /// The answer, or that there will be none.
+    Given(Option<T>),
+    Taken,
+}
+
+/// Lets `ask` hand over the answer to be given, and sleeps until it is. `None` if it
+/// was dropped.
+pub(crate) fn wait<T>(ask: impl FnOnce(Answer<T>)) -> Option<T> {
+    let slot = Arc::new(Mutex::new(Slot::Empty));
     ask(Answer {
-        result: Arc::clone(&result),
+        slot: Arc::clone(&slot),
         session: thread::current(),
     });
     loop {
-        if let Some(result) = result.get() {
-            return result.clone();
+        if let Some(answer) = take(&slot) {
+            return answer;
         }
         // Others may wake this thread too, for reasons of their own.
         thread::park();
     }
 }
 
-impl Answer {
+fn take<T>(slot: &Mutex<Slot<T>>) -> Option<Option<T>> {
+    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    match mem::replace(&mut *slot, Slot::Taken) {
+        Slot::Given(answer) => Some(answer),
+        other => {
+            *slot = other;
+            None
+        }
+    }
+}
+
+impl<T> Answer<T> {
     /// Wakes the session. Only the first answer counts.
-    pub(crate) fn say(&self, result: Result<(), SpoolError>) {
-        if self.result.set(result).is_ok() {
+    pub(crate) fn say(&self, answer: T) {
+        self.give(Some(answer));
+    }
+
+    fn give(&self, answer: Option<T>) {
+        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*slot, Slot::Empty) {
+            *slot = Slot::Given(answer);
+            drop(slot);
             self.session.unpark();
         }
     }
 }
 
-impl Drop for Answer {
+impl<T> Drop for Answer<T> {
     fn drop(&mut self) {
-        self.say(Err(SpoolError::writer_gone()));
-    }
-}
-
-impl SpoolError {
-    /// The writer's thread has died; the server ends.
-    pub(crate) fn writer_gone() -> SpoolError {
-        SpoolError::new("reach the writer", io::ErrorKind::BrokenPipe.into())
+        self.give(None);
     }
 }
 
@@ -67,28 +82,29 @@ mod tests {
 
     #[test]
     fn an_answer_reaches_a_session_whether_it_sleeps_or_not() {
-        assert!(wait(|answer| answer.say(Ok(()))).is_ok());
-        let writer = |answer: Answer| {
+        assert_eq!(wait(|answer| answer.say(1)), Some(1));
+        let writer = |answer: Answer<u8>| {
             thread::spawn(move || {
                 thread::sleep(std::time::Duration::from_millis(20));
-                answer.say(Ok(()));
+                answer.say(2);
+                answer.say(3);
             });
         };
         // A wake of somebody else's is no answer.
         thread::current().unpark();
-        assert!(wait(writer).is_ok());
+        assert_eq!(wait(writer), Some(2));
     }
 
     #[test]
-    fn a_writer_that_dies_is_an_error_and_not_a_wait_for_ever() {
-        let writer = |answer: Answer| {
+    fn a_writer_that_dies_gives_no_answer_and_lets_nobody_wait() {
+        let writer = |answer: Answer<u8>| {
             let writer = thread::spawn(move || {
                 let _answer = answer;
                 panic!("as a worker may");
             });
             assert!(writer.join().is_err());
         };
-        assert!(wait(writer).is_err());
-        assert!(wait(drop).is_err());
+        assert_eq!(wait(writer), None);
+        assert_eq!(wait::<u8>(drop), None);
     }
 }

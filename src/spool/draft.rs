@@ -12,10 +12,11 @@ use std::io;
 use std::mem;
 use std::sync::Arc;
 
+use super::batch::{Publication, Reply};
 use super::disk::DraftFile;
 use super::id::MessageId;
 use super::trace::{self, Origin};
-use super::writer::{Job, Publication};
+use super::writer::Job;
 use super::{Spool, SpoolError, answer};
 use crate::buffer::{self, Buffer};
 use crate::log;
@@ -189,11 +190,15 @@ impl SyncedDraft {
     /// Hands the name to the writer and waits for its answer.
     fn publish(mut self) -> Result<Committed, SpoolError> {
         let name = self.name.file_name.clone();
-        answer::wait(|answer| {
+        let reply = answer::wait(|answer| {
             // A job that cannot be sent is dropped, and its answer says so.
             let job = Job::Publish(Publication { name, answer });
             let _ = self.name.spool.jobs.send(job);
-        })?;
+        });
+        match reply.unwrap_or_else(|| Reply::Done(Err(SpoolError::writer_gone()))) {
+            Reply::Done(result) => result?,
+            Reply::Sync(batch) => batch.sync().inspect_err(|_| self.name.failed = true)?,
+        }
         self.name.published = true;
         Ok(Committed {
             id: self.name.id.clone(),

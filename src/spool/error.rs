@@ -18,6 +18,11 @@ pub struct SpoolError {
 }
 
 impl SpoolError {
+    /// The writer's thread has died; the server ends.
+    pub(crate) fn writer_gone() -> SpoolError {
+        SpoolError::new("reach the writer", io::ErrorKind::BrokenPipe.into())
+    }
+
     /// `doing` completes "cannot …", such as "sync the draft".
     pub(crate) fn new(doing: &'static str, error: io::Error) -> SpoolError {
         let error = Arc::new(error);

@@ -2,6 +2,7 @@
 
 pub(crate) mod answer;
 mod availability;
+mod batch;
 pub mod disk;
 mod draft;
 mod error;
@@ -14,6 +15,7 @@ mod probe;
 mod queue;
 pub mod space;
 pub mod stats;
+mod syncs;
 pub mod trace;
 mod writer;
 

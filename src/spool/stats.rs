@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::availability::Availability;
 use super::disk::Disk;
@@ -96,9 +96,12 @@ impl Histogram {
     pub(super) fn time<T>(&self, work: impl FnOnce() -> T) -> T {
         let start = Instant::now();
         let result = work();
-        let took = start.elapsed().as_micros();
-        self.record(u64::try_from(took).unwrap_or(u64::MAX));
+        self.record_time(start.elapsed());
         result
+    }
+
+    pub(super) fn record_time(&self, took: Duration) {
+        self.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
     /// The bounds in ascending order, each with the number of values in its own

@@ -12,6 +12,7 @@ pub mod guard;
 pub mod memory;
 pub mod server;
 pub mod smuggling;
+pub mod spool;
 
 #[allow(unused_imports, reason = "each test uses its part")]
 pub use client::{Client, id, tls_connection, wire};
