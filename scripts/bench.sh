@@ -38,7 +38,8 @@ Scenarios, all of them by default:
   memory      mails of 10 MiB in flight, one and a hundred
   tmpfs       content throughput beside a copy from sockets to files
   disks       the sync strategies on ext4 in RAM and on ext4 on a disk (root)
-  slow        the sync strategies and mm4d with 5 ms more for each sync (strace)
+  slow        the sync strategies and mm4d on ext4 on a disk that takes 2.5 ms to empty
+              its cache, so a sync takes 5 ms (root, cc, libfuse3-dev)
   syscalls    system calls per mail (strace)
 TEXT
 }
@@ -50,26 +51,26 @@ main() {
     need openssl "apt-get install openssl"
     stage
     build
-    local arguments=(--work "$work" --spool "$spool" --key "$key" "${passed[@]}")
+    local arguments=(--work "$work" --key "$key" "${passed[@]}")
     if wants tmpfs; then arguments+=("${tmpfs_arguments[@]}"); fi
     if wants disks; then add_disks; fi
     if wants cells || wants throughput || wants logins; then add_postfix; fi
-    local scenario
-    for scenario in slow syscalls; do
-        if wants $scenario && ! command -v strace >/dev/null; then
-            skip $scenario "strace is not installed"
-        fi
-    done
+    if wants syscalls && ! command -v strace >/dev/null; then
+        skip syscalls "strace is not installed"
+    fi
+    if wants slow && ! add_slow_disk; then
+        skip slow "it needs root, a loop device, /dev/shm, and apt-get install gcc fuse3 libfuse3-dev pkg-config"
+    fi
     machine
     if wants slow; then
         strip slow
         if [ ${#scenarios[@]} -gt 0 ]; then
-            "$program" "${arguments[@]}" "${json_arguments[@]}" "${scenarios[@]}"
+            "$program" "${arguments[@]}" --spool "$spool" "${json_arguments[@]}" "${scenarios[@]}"
         fi
         if [ -n "$json" ]; then arguments+=(--json "$json.slow"); fi
-        slowly "$program" "${arguments[@]}" slow
+        "$program" "${arguments[@]}" --spool "$work/sleepy/spool" slow
     else
-        "$program" "${arguments[@]}" "${json_arguments[@]}" "${scenarios[@]}"
+        "$program" "${arguments[@]}" --spool "$spool" "${json_arguments[@]}" "${scenarios[@]}"
     fi
 }
 
@@ -127,12 +128,6 @@ strip() {
         if [ "$name" != "$1" ]; then kept+=("$name"); fi
     done
     scenarios=("${kept[@]}")
-}
-
-# Runs a command whose syncs, and those of all that it starts, take 5 ms more.
-slowly() {
-    strace --follow-forks --seccomp-bpf --quiet=all --trace=fsync,fdatasync,syncfs \
-        --inject=fsync,fdatasync,syncfs:delay_exit=5000 --output=/dev/null "$@"
 }
 
 # Directories, a certificate and an account, all removed at the end.
@@ -212,6 +207,27 @@ mount_image() {
     mkdir "$work/$1"
     mount -o loop "$2" "$work/$1" 2>/dev/null || return 1
     mounted+=("$work/$1")
+}
+
+# ext4 on a disk that is slow to sync, as far as this system allows that. The file system
+# has it empty its cache twice for each commit.
+add_slow_disk() {
+    [ "$(id -u)" -eq 0 ] && [ -n "$shm" ] && command -v mkfs.ext4 cc pkg-config >/dev/null || return 1
+    local flags disk=$work/slow-disk
+    flags=$(pkg-config --cflags --libs fuse3 2>/dev/null) || return 1
+    # shellcheck disable=SC2086
+    cc -O2 -o "$work/slow_disk" scripts/bench/slow_disk.c $flags || return 1
+    mkdir "$disk" "$work/sleepy"
+    "$work/slow_disk" "$shm/slow.img" 6144 2500 "$disk" 2>"$work/slow_disk.log" &
+    for _ in {1..100}; do
+        if [ -e "$disk/disk" ]; then break; fi
+        sleep 0.1
+    done
+    mounted+=("$disk")
+    mkfs.ext4 -q -F -N 800000 -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 "$disk/disk" &&
+        mount -o loop "$disk/disk" "$work/sleepy" || return 1
+    mounted=("$work/sleepy" "${mounted[@]}")
+    mkdir "$work/sleepy/spool"
 }
 
 # Postfix with a queue on the measured disk: every mail is accepted, synced and

@@ -141,9 +141,9 @@ impl Bench {
         Ok(())
     }
 
-    /// A disk whose syncs take long; `scripts/bench.sh` sees to that.
+    /// A spool on a disk that is slow to sync; `scripts/bench.sh` makes one.
     pub(super) fn slow(&mut self) -> io::Result<()> {
-        let scenario = "slow: 5 ms more for each sync";
+        let scenario = "slow: 5 ms for each sync";
         self.report.heading(scenario);
         self.disk(scenario)?;
         for connections in [1, 16, 128] {
