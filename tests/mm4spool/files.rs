@@ -178,6 +178,44 @@ fn the_filters_of_the_gallery_count_what_they_select() {
 }
 
 #[test]
+fn no_part_is_written_into_a_spool() {
+    let place = Place::with_samples();
+    let count = |sub: &str| fs::read_dir(place.dir.path().join(sub)).unwrap().count();
+    for sub in ["new", "cur", "tmp", "new/../cur"] {
+        let to = place.dir.path().join(sub);
+        let to = to.to_str().unwrap();
+        for selected in [
+            ["--has", "image", place.path()].as_slice(),
+            &[place.path(), "000002"],
+        ] {
+            let text = refused(1, &[&["extract", "--to", to], selected].concat());
+            assert!(
+                text.contains("--to") && text.contains("elsewhere"),
+                "{text}"
+            );
+        }
+    }
+    assert_eq!((count("new"), count("cur"), count("tmp")), (11, 0, 0));
+    // A directory that is only called like that is no spool's.
+    let other = tempfile::tempdir().unwrap();
+    let to = other.path().join("new");
+    said(&[
+        "extract",
+        "--to",
+        to.to_str().unwrap(),
+        place.path(),
+        "000002",
+    ]);
+    said(&[
+        "extract",
+        "--to",
+        to.to_str().unwrap(),
+        place.path(),
+        "000002",
+    ]);
+}
+
+#[test]
 fn a_gallery_is_never_written_over_a_message_or_into_the_spool() {
     let place = Place::with_samples();
     let id = object_at(&place, "000002")["id"]

@@ -9,6 +9,7 @@ use crate::inspect::filter::Unreadable;
 use crate::inspect::message::Message;
 use crate::inspect::output::files;
 use crate::inspect::output::terminal;
+use crate::inspect::store::is_in_a_maildir;
 
 pub(super) const COMMAND: Command = Command {
     name: "extract",
@@ -52,6 +53,10 @@ fn run(arguments: &[String], out: &mut dyn Write) -> Outcome {
     let only: Option<usize> = given.number("part")?;
     let to = given.text("to").unwrap_or_else(|| ".".to_owned());
     let filter = filters::parse_beside_to(&given)?;
+    if is_in_a_maildir(Path::new(&to)) {
+        let error = "a spool takes its files for messages; give a directory elsewhere";
+        return Err(Failure::on(format!("--to {to}"), io::Error::other(error)));
+    }
     if !filter.is_empty() {
         if to == "-" {
             return Err(given.usage_error("--to - takes one part of one message, not filters"));

@@ -112,6 +112,20 @@ impl Store {
     }
 }
 
+/// Whether `path` is new/, cur/ or tmp/ of a Maildir, whose consumers and servers take a
+/// file in it for a message or a draft.
+pub(crate) fn is_in_a_maildir(path: &Path) -> bool {
+    const DIRECTORIES: [&str; 3] = ["new", "cur", "tmp"];
+    let Ok(real) = path.canonicalize() else {
+        return false;
+    };
+    let (Some(root), Some(name)) = (real.parent(), real.file_name()) else {
+        return false;
+    };
+    DIRECTORIES.iter().any(|&directory| name == directory)
+        && DIRECTORIES.iter().all(|name| root.join(name).is_dir())
+}
+
 /// Where a file is or would be created, without links.
 fn real_path(path: &Path) -> Option<PathBuf> {
     path.canonicalize().ok().or_else(|| {

@@ -24,6 +24,7 @@ use rustix::fs::{Mode, OFlags};
 pub use self::entry::Entry;
 pub(crate) use self::entry::{id_of, short_id};
 pub use self::find::FindError;
+pub(crate) use self::find::is_in_a_maildir;
 use super::mime::header;
 
 /// Bytes of one message that are read: six times mm4d's default maximum. The
