@@ -7,9 +7,13 @@
 
 mod support;
 
+use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use mm4d::spool::disk::Disk;
+use mm4d::spool::maildir::Maildir;
 use support::{Builder, Client, Server, guard, names, wait_for};
 
 /// A small file system of its own, unmounted when it is dropped.
@@ -43,6 +47,19 @@ fn run(program: &str, arguments: &[&str], path: &Path) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
+}
+
+/// ext4 on a disk that cannot be written any more once `disk` is full.
+fn ext4_on(disk: &Mount, at: &Path) -> Option<Mount> {
+    let image = disk.0.join("image");
+    fs::File::create(&image)
+        .and_then(|file| file.set_len(64 << 20))
+        .ok()?;
+    let options = "nodiscard,lazy_itable_init=1";
+    let image = image.to_str()?;
+    (run("mkfs.ext4", &["-q", "-F", "-E", options], Path::new(image))
+        && run("mount", &["-o", "loop", image], at))
+    .then(|| Mount(at.to_owned()))
 }
 
 fn skipped(test: &str, why: &str) {
@@ -409,4 +426,40 @@ fn a_metrics_file_that_cannot_be_written_at_start_and_at_exit_is_one_line() {
     let lines = log.matches("cannot write the metrics file=").count();
     assert_eq!(lines, 1, "{log}");
     assert_eq!(names(dir.path()), ["filler"]);
+}
+
+/// ext4 tells one sync of a commit that failed, and the next that all is well.
+#[test]
+fn no_sync_succeeds_once_the_journal_has_failed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (disk, mounted) = (
+        directory.path().join("disk"),
+        directory.path().join("mounted"),
+    );
+    fs::create_dir(&disk).unwrap();
+    fs::create_dir(&mounted).unwrap();
+    let Some(disk) = Mount::new(&disk, "12m") else {
+        return skipped("no_sync_succeeds", "may not mount a tmpfs");
+    };
+    let Some(mounted) = ext4_on(&disk, &mounted) else {
+        return skipped("no_sync_succeeds", "cannot make or mount an ext4");
+    };
+    let spool = mounted.0.join("spool");
+    let maildir = Maildir::open(&spool, "here").unwrap();
+    assert!(maildir.syncs_tell_all());
+    for name in ["1@here.eml", "2@here.eml"] {
+        let mut draft = maildir.create(name).unwrap();
+        draft.write_all(b"a message\r\n").unwrap();
+        draft.sync().unwrap();
+    }
+    maildir.publish("1@here.eml").unwrap();
+    maildir.sync_new().unwrap();
+    maildir.publish("2@here.eml").unwrap();
+    let mut rest = fs::File::create(disk.0.join("rest")).unwrap();
+    while rest.write_all(&[0; 65_536]).is_ok() {}
+    // Another thread's sync, which hears of it.
+    let new = fs::File::open(spool.join("new")).unwrap();
+    assert!(new.sync_all().is_err(), "the disk took it all the same");
+    assert!(maildir.sync_new().is_err(), "the message is lost");
+    assert!(maildir.sync_new().is_err());
 }

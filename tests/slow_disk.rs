@@ -15,6 +15,7 @@ use std::time::Duration;
 use mm4d::spool::disk::{Disk, DraftFile, Leftover};
 use mm4d::spool::{Spool, SpoolError};
 use support::disk::{Fault, FaultyDisk};
+use support::guard;
 use support::spool::{NO_RESERVE, check, deliver, mails};
 
 /// Above what the spool calls slow, whatever the machine does.
@@ -126,6 +127,9 @@ impl Disk for SlowDisk {
     fn renames_are_atomic(&self) -> bool {
         self.disk.renames_are_atomic()
     }
+    fn syncs_tell_all(&self) -> bool {
+        self.disk.syncs_tell_all()
+    }
     fn check_in_place(&self) -> io::Result<()> {
         self.disk.check_in_place()
     }
@@ -151,6 +155,8 @@ struct Running {
 
 impl Running {
     fn start(disk: &SlowDisk) -> Running {
+        // A wake that is lost would be a wait for ever.
+        guard::limit(Duration::from_secs(300));
         let (spool, writer) = Spool::new(disk.clone(), "test.example", NO_RESERVE);
         let spool = Arc::new(spool);
         let writer = thread::spawn(writer);

@@ -1,4 +1,5 @@
-//! The writer's answer to one session, which sleeps until it is given.
+//! The answer to one session about its message, which sleeps until it is given, by the
+//! writer or by another session.
 //!
 //! A channel of crossbeam would also work, but it spins and yields before it
 //! sleeps. The answer takes a disk access, so that is wasted: 8 sched_yield of 28
@@ -9,7 +10,7 @@ use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 
-/// The writer's half: gives the answer once. Dropped before that, it reports
+/// The half that gives the answer, once. Dropped before that, it reports
 /// that there will be none.
 #[derive(Debug)]
 pub(crate) struct Answer<T> {

@@ -27,7 +27,8 @@ pub(crate) enum Reply {
     Sync(Batch),
 }
 
-/// Renamed messages. Dropped without a sync, it refuses them.
+/// Renamed messages. If it is dropped without a sync, which only a panic does, their
+/// sessions refuse them, and their names stay: they may be received twice.
 pub(crate) struct Batch {
     disk: Arc<dyn Disk>,
     stats: Arc<Stats>,
@@ -71,10 +72,18 @@ impl Batch {
     /// If the messages are not durable, none of them.
     pub(crate) fn sync(self) -> Result<(), SpoolError> {
         let start = Instant::now();
-        let result = make_durable(&*self.disk);
+        let synced = sync_names(&*self.disk);
         let time = start.elapsed();
         self.stats.directory_sync.record_time(time);
-        self.sync.took(time);
+        if synced.is_ok() {
+            self.sync.took(time);
+        }
+        // Whoever moves new/ after this moves the messages with it.
+        let in_place = || {
+            let result = self.disk.check_in_place();
+            result.map_err(SpoolError::at("publish in new/"))
+        };
+        let result = synced.and_then(|()| in_place());
         if result.is_err() {
             let others = self.others.iter().map(|publication| &publication.name);
             for name in self.own.iter().chain(others) {
@@ -90,16 +99,14 @@ impl Batch {
 
 /// After this the new names survive a power cut, and nothing that a start
 /// removes refers to the same files.
-fn make_durable(disk: &dyn Disk) -> Result<(), SpoolError> {
+fn sync_names(disk: &dyn Disk) -> Result<(), SpoolError> {
     disk.sync_new().map_err(SpoolError::at("sync new/"))?;
-    if !disk.renames_are_atomic() {
-        // The old names must not come back: a start would take them for
-        // leftovers, and remove the last link that the file system counts.
-        disk.sync_tmp().map_err(SpoolError::at("sync tmp/"))?;
+    if disk.renames_are_atomic() {
+        return Ok(());
     }
-    // Whoever moves new/ after this moves the messages with it.
-    disk.check_in_place()
-        .map_err(SpoolError::at("publish in new/"))
+    // The old names must not come back: a start would take them for
+    // leftovers, and remove the last link that the file system counts.
+    disk.sync_tmp().map_err(SpoolError::at("sync tmp/"))
 }
 
 /// If a consumer has taken the message by now, it is received twice, not lost.

@@ -20,7 +20,7 @@ pub trait Disk: Send + Sync {
     fn remove_draft(&self, name: &str) -> io::Result<()>;
     /// Renames tmp/NAME to new/NAME, never over a file that exists.
     fn publish(&self, name: &str) -> io::Result<()>;
-    /// Removes new/NAME.
+    /// Removes new/NAME. Several threads may call this and what follows at once.
     fn unpublish(&self, name: &str) -> io::Result<()>;
     /// Syncs the names in new/ to the device.
     fn sync_new(&self) -> io::Result<()>;
@@ -29,6 +29,10 @@ pub trait Disk: Send + Sync {
     /// Whether a crash leaves a renamed file under one name, and not under both
     /// with a link count of 1, once the new name is synced. A journal does that.
     fn renames_are_atomic(&self) -> bool;
+    /// Whether a failure to write any name before makes [`Disk::sync_new`] fail in every
+    /// thread, so that several may sync at once. If not, it may be reported to one of
+    /// them.
+    fn syncs_tell_all(&self) -> bool;
     /// Fails if the directory that [`Disk::publish`] renames into is no longer
     /// DIR/new, or the spool's lock is lost.
     fn check_in_place(&self) -> io::Result<()>;

@@ -215,7 +215,7 @@ impl Drop for DraftName {
         }
         match self.spool.disk.remove_draft(&self.file_name) {
             Ok(()) => {}
-            // The writer had renamed it, and has removed the new name.
+            // It had been renamed, and the new name is removed again.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => log::cannot_remove("tmp", &self.file_name, &error),
         }

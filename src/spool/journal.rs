@@ -4,6 +4,8 @@
 //! in one step: once new/ is synced, the name in tmp/ cannot come back. Without
 //! one (ext2, ext4 made without a journal, FAT) the directories are written one
 //! by one, and the old name can be there again after a crash.
+//!
+//! And whether a journal has failed.
 
 use std::fs::File;
 
@@ -71,6 +73,31 @@ fn ext_has_journal(directory: &File) -> bool {
     std::fs::read_to_string(task).is_ok_and(|task| task.trim().parse::<u32>().is_ok())
 }
 
+/// Fails if a journal of the file system of `directory` could not be written at any time
+/// before. `None` if it cannot be asked.
+///
+/// A sync does not say so reliably: once ext4 has told one of a commit that failed, the
+/// next finds nothing to commit and succeeds, whatever was lost (`jbd2_journal_force_commit`
+/// in Linux), and so does one of XFS. But whoever wants to write something into a journal
+/// that has failed is refused, and to remove an attribute that is not there is such a
+/// wish, and changes nothing.
+#[cfg(target_os = "linux")]
+pub(crate) fn check(directory: &File) -> Option<std::io::Result<()>> {
+    use rustix::io::Errno;
+
+    match rustix::fs::fremovexattr(directory, "user.mm4d.none") {
+        Ok(()) | Err(Errno::NODATA) => Some(Ok(())),
+        Err(Errno::NOTSUP | Errno::NOSYS | Errno::PERM | Errno::ACCESS) => None,
+        Err(error) => Some(Err(error.into())),
+    }
+}
+
+/// Elsewhere nothing is known.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn check(_directory: &File) -> Option<std::io::Result<()>> {
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,5 +105,13 @@ mod tests {
     #[test]
     fn what_is_no_known_file_system_does_not_rename_atomically() {
         assert!(!renames_are_atomic(&File::open("/proc").unwrap()));
+    }
+
+    #[test]
+    fn a_directory_that_works_has_no_failed_journal() {
+        let directory = tempfile::tempdir().unwrap();
+        let found = check(&File::open(directory.path()).unwrap());
+        assert!(found.is_none_or(|found| found.is_ok()));
+        assert!(check(&File::open("/proc").unwrap()).is_none());
     }
 }

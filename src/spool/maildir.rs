@@ -61,6 +61,8 @@ pub(crate) struct Directories {
     /// Device and inode of new/.
     identity: (u64, u64),
     renames_are_atomic: bool,
+    /// The journal can be asked whether it has failed.
+    has_answer: bool,
 }
 
 impl Directories {
@@ -70,6 +72,7 @@ impl Directories {
         Ok(Directories {
             identity: identity(&new.metadata()?),
             renames_are_atomic: journal::renames_are_atomic(&tmp),
+            has_answer: journal::check(&new).is_some(),
             tmp,
             new,
         })
@@ -193,7 +196,12 @@ impl Disk for Maildir {
     }
 
     fn sync_new(&self) -> io::Result<()> {
-        self.directories().new.sync_all()
+        let directories = self.directories();
+        directories.new.sync_all()?;
+        match directories.renames_are_atomic {
+            true => journal::check(&directories.new).unwrap_or(Ok(())),
+            false => Ok(()),
+        }
     }
 
     fn sync_tmp(&self) -> io::Result<()> {
@@ -202,6 +210,11 @@ impl Disk for Maildir {
 
     fn renames_are_atomic(&self) -> bool {
         self.directories().renames_are_atomic
+    }
+
+    fn syncs_tell_all(&self) -> bool {
+        let directories = self.directories();
+        directories.renames_are_atomic && directories.has_answer
     }
 
     fn check_in_place(&self) -> io::Result<()> {

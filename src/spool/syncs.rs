@@ -7,10 +7,10 @@ use std::time::Duration;
 /// A sync that takes longer is a slow one. Memory takes tenths of this, a disk that
 /// has to move or to answer over a network takes more.
 const SLOW: Duration = Duration::from_millis(1);
-/// The disk is slow when it has had so many more slow syncs than others. On a busy
-/// machine some of a fast disk are slow, too: a fifth with 128 connections on two cores.
+/// By how many the slow syncs outnumber the others on a slow disk. On a busy machine
+/// some of a fast disk are slow, too: a fifth with 128 connections on two cores.
 const MANY: u8 = 4;
-/// And it is counted no further than this, so that a disk that gets faster is noticed.
+/// The count ends here, so that a disk that gets faster is noticed.
 const MOST: u8 = 2 * MANY;
 
 /// The syncs of new/ that are under way.
@@ -29,7 +29,7 @@ struct State {
     is_awaited: bool,
 }
 
-/// One of them. It has ended when this is dropped.
+/// A sync that is under way, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct SyncPermit(Arc<Syncs>);
 
@@ -66,7 +66,7 @@ impl Syncs {
 }
 
 impl SyncPermit {
-    /// Remembers how long it took.
+    /// Remembers how long it took. One that failed says nothing of the disk's speed.
     pub(crate) fn took(&self, time: Duration) {
         let mut state = self.0.lock();
         state.slow = match time > SLOW {

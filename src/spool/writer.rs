@@ -8,8 +8,8 @@
 //!
 //! On a disk whose syncs are slow the writer does not sync itself: it hands the batch
 //! to the session of one of its messages, which has to wait anyway, and goes on with
-//! the messages that came meanwhile. So they do not wait for the sync under way before
-//! their own begins.
+//! the messages that have been queued. So they do not wait for the sync under way
+//! before their own begins.
 //!
 //! Measured with `scripts/bench.sh disks`: files of 10 KiB per second, made
 //! durable without network or SMTP, on two cores with other work beside it, so
@@ -142,7 +142,8 @@ impl Writer {
 
     /// Renames what is queued, and syncs it or lets a session do so.
     fn publish(&self, first: Job) {
-        let sync = self.syncs.begin(self.limit());
+        let limit = self.limit();
+        let sync = self.syncs.begin(limit);
         let jobs = std::iter::once(first).chain(self.jobs.try_iter());
         let renamed: Vec<Publication> = jobs
             .take(BATCH)
@@ -155,7 +156,7 @@ impl Writer {
             drop(sync);
         } else {
             let batch = Batch::new(&self.disk, &self.stats, renamed, sync);
-            if self.syncs.are_slow() {
+            if limit > 1 && self.syncs.are_slow() {
                 batch.hand_over();
             } else if batch.sync().is_err() {
                 self.availability.suspect();
@@ -179,16 +180,15 @@ impl Writer {
         }
     }
 
-    /// Syncs at the same time. A file system with a journal that cannot write it fails
-    /// for good, and says so to each of them; another one may report an error once.
+    /// How many syncs of new/ may be under way.
     fn limit(&self) -> usize {
-        match self.disk.renames_are_atomic() {
+        match self.disk.syncs_tell_all() {
             true => SYNCS,
             false => 1,
         }
     }
 
-    /// The directories may be others after it, so nobody syncs them meanwhile.
+    /// It may open other directories, which the syncs under way must not take for theirs.
     fn probe(&self) {
         self.syncs.wait_for_all();
         self.availability.probe();

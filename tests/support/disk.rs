@@ -269,6 +269,10 @@ impl Disk for FaultyDisk {
         !self.lock().no_journal
     }
 
+    fn syncs_tell_all(&self) -> bool {
+        !self.lock().no_journal
+    }
+
     fn check_in_place(&self) -> io::Result<()> {
         match self.lock().new_moved {
             true => Err(missing()),

@@ -44,6 +44,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_fchmod,
     libc::SYS_fdatasync,
     libc::SYS_flock,
+    libc::SYS_fremovexattr,
     libc::SYS_fstat,
     libc::SYS_fstatfs,
     libc::SYS_fsync,
