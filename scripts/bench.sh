@@ -61,6 +61,7 @@ main() {
     if wants slow && ! add_slow_disk; then
         skip slow "it needs root, a loop device, /dev/shm, and apt-get install gcc fuse3 libfuse3-dev pkg-config"
     fi
+    keep_memory
     machine
     if wants slow; then
         strip slow
@@ -133,7 +134,7 @@ strip() {
 # Directories, a certificate and an account, all removed at the end.
 stage() {
     work=$(mktemp -d)
-    spool_made='' shm='' slow_image='' mounted=() postfix_started=false
+    spool_made='' shm='' slow_image='' mounted=() slow_disk='' postfix_started=false reporting=''
     trap clean EXIT
     if [ "$(stat -f -c %T /dev/shm 2>/dev/null)" = tmpfs ] && [ -w /dev/shm ]; then
         shm=$(mktemp -d /dev/shm/mm4d-bench.XXXXXX)
@@ -163,17 +164,50 @@ stage() {
 clean() {
     local status=$? mount
     trap - EXIT
-    if $postfix_started; then postfix -c "$work/postfix" stop >/dev/null 2>&1 || true; fi
+    # Each step is taken, whatever became of the one before.
+    set +e
+    if [ -n "$reporting" ]; then echo "$reporting" >"$page_reporting"; fi
+    if $postfix_started; then postfix -c "$work/postfix" stop >/dev/null 2>&1; fi
     if [ "$status" -ne 0 ]; then
-        tail -n 5 "$work"/*.log >&2 2>/dev/null || true
+        tail -n 5 "$work"/*.log >&2 2>/dev/null
     fi
     # What lies on a mounted image goes with the image.
     if [ -n "$spool_made" ] && [[ $spool_made != "$work"/* ]]; then rm -rf "$spool_made"; fi
-    for mount in "${mounted[@]}"; do umount "$mount" || true; done
+    for mount in "${mounted[@]}"; do unmount "$mount"; done
+    if [ -n "$slow_disk" ]; then kill "$slow_disk" 2>/dev/null; fi
     if [ -n "$slow_image" ]; then rm -f "$slow_image"; fi
-    rm -rf "$work"
+    rm -rf --one-file-system "$work"
     if [ -n "$shm" ]; then rm -rf "$shm"; fi
     exit "$status"
+}
+
+# Servers that have just been told to end may use it for a moment longer.
+unmount() {
+    mountpoint -q "$1" || return
+    for _ in {1..50}; do
+        if umount "$1" 2>/dev/null; then return; fi
+        sleep 0.1
+    done
+    umount -l "$1"
+}
+
+# A virtual machine that gives its free memory back to the host gets it again at a fault of
+# some microseconds for each page, in the middle of somebody's write. So that all contenders
+# have the same memory, none is given back while this runs, and what is free is touched
+# once.
+page_reporting=/sys/module/page_reporting/parameters/page_reporting_order
+keep_memory() {
+    [ -n "$shm" ] && [ -w "$page_reporting" ] || return 0
+    local order free
+    order=$(cat "$page_reporting")
+    # Above the largest blocks that there are, or only these.
+    { echo 11 >"$page_reporting" || echo 10 >"$page_reporting"; } 2>/dev/null || return 0
+    reporting=$order
+    free=$(awk '/MemAvailable/ {print int($2 / 1024) - 2048}' /proc/meminfo)
+    if [ "$free" -gt 0 ]; then
+        head -c "${free}M" /dev/zero >"$shm/touched" 2>/dev/null || true
+        rm -f "$shm/touched"
+    fi
 }
 
 build() {
@@ -205,8 +239,8 @@ mount_image() {
     # Small files in great number: more inodes than mkfs would give.
     truncate -s 10G "$2" && mkfs.ext4 -q -F -N 3000000 "$2" || return 1
     mkdir "$work/$1"
-    mount -o loop "$2" "$work/$1" 2>/dev/null || return 1
     mounted+=("$work/$1")
+    mount -o loop "$2" "$work/$1" 2>/dev/null
 }
 
 # ext4 on a disk that is slow to sync, as far as this system allows that. The file system
@@ -218,15 +252,15 @@ add_slow_disk() {
     # shellcheck disable=SC2086
     cc -O2 -o "$work/slow_disk" scripts/bench/slow_disk.c $flags || return 1
     mkdir "$disk" "$work/sleepy"
-    "$work/slow_disk" "$shm/slow.img" 6144 2500 "$disk" 2>"$work/slow_disk.log" &
-    for _ in {1..100}; do
-        if [ -e "$disk/disk" ]; then break; fi
+    mounted=("$work/sleepy" "$disk" "${mounted[@]}")
+    "$work/slow_disk" "$shm/slow.img" 8192 2500 "$disk" 2>"$work/slow_disk.log" &
+    slow_disk=$!
+    while [ ! -e "$disk/disk" ]; do
+        kill -0 "$slow_disk" 2>/dev/null || { cat "$work/slow_disk.log" >&2; return 1; }
         sleep 0.1
     done
-    mounted+=("$disk")
     mkfs.ext4 -q -F -N 800000 -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 "$disk/disk" &&
         mount -o loop "$disk/disk" "$work/sleepy" || return 1
-    mounted=("$work/sleepy" "${mounted[@]}")
     mkdir "$work/sleepy/spool"
 }
 

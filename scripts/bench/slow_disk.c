@@ -1,7 +1,7 @@
-// A disk that is slow to sync: DIRECTORY/disk, a file of so many MiB whose fsync takes
-// so many microseconds, one after the other, as a disk empties its cache. What is
-// written goes to BACKING, which lies in memory. A file system is made on it and
-// mounted by a loop device, which turns the flushes of the file system into fsync.
+// A disk that is slow to sync: DIRECTORY/disk, a file whose fsync takes MICROSECONDS,
+// one after the other, as a disk empties its cache. What is written goes to BACKING,
+// which lies in memory. A file system is made on the file and mounted by a loop
+// device, which turns the flushes of the file system into fsync.
 //
 //   slow_disk BACKING MIB MICROSECONDS DIRECTORY
 //
