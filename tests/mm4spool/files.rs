@@ -181,7 +181,14 @@ fn the_filters_of_the_gallery_count_what_they_select() {
 fn no_part_is_written_into_a_spool() {
     let place = Place::with_samples();
     let count = |sub: &str| fs::read_dir(place.dir.path().join(sub)).unwrap().count();
-    for sub in ["new", "cur", "tmp", "new/../cur"] {
+    for sub in [
+        "new",
+        "cur",
+        "tmp",
+        "new/../cur",
+        "new/x",
+        "new/no/../../cur",
+    ] {
         let to = place.dir.path().join(sub);
         let to = to.to_str().unwrap();
         for selected in [
@@ -195,6 +202,11 @@ fn no_part_is_written_into_a_spool() {
             );
         }
     }
+    assert_eq!((count("new"), count("cur"), count("tmp")), (11, 0, 0));
+    let link = place.dir.path().join("link");
+    std::os::unix::fs::symlink("new", &link).unwrap();
+    let to = link.to_str().unwrap();
+    refused(1, &["extract", "--to", to, place.path(), "000002"]);
     assert_eq!((count("new"), count("cur"), count("tmp")), (11, 0, 0));
     // A directory that is only called like that is no spool's.
     let other = tempfile::tempdir().unwrap();

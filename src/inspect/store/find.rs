@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::{Entry, Kind, Store, id_of};
 use crate::spool::maildir::or_here;
@@ -112,18 +112,29 @@ impl Store {
     }
 }
 
-/// Whether `path` is new/, cur/ or tmp/ of a Maildir, whose consumers and servers take a
-/// file in it for a message or a draft.
+/// Whether `path` is new/, cur/ or tmp/ of a Maildir, or would be created in one:
+/// consumers and servers take a file there for a message or a draft.
 pub(crate) fn is_in_a_maildir(path: &Path) -> bool {
     const DIRECTORIES: [&str; 3] = ["new", "cur", "tmp"];
-    let Ok(real) = path.canonicalize() else {
-        return false;
+    let is_one_of_a_maildir = |directory: &Path| {
+        let (Some(root), Some(name)) = (directory.parent(), directory.file_name()) else {
+            return false;
+        };
+        DIRECTORIES.iter().any(|&directory| name == directory)
+            && DIRECTORIES.iter().all(|name| root.join(name).is_dir())
     };
-    let (Some(root), Some(name)) = (real.parent(), real.file_name()) else {
-        return false;
-    };
-    DIRECTORIES.iter().any(|&directory| name == directory)
-        && DIRECTORIES.iter().all(|name| root.join(name).is_dir())
+    // Missing directories would be created on the way, and `..` leads out of them again.
+    let mut real = Path::new(".").canonicalize().unwrap_or_default();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                real.pop();
+            }
+            other => real.push(other),
+        }
+        real = real.canonicalize().unwrap_or(real);
+    }
+    real.ancestors().any(is_one_of_a_maildir)
 }
 
 /// Where a file is or would be created, without links.
