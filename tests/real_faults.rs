@@ -431,35 +431,42 @@ fn a_metrics_file_that_cannot_be_written_at_start_and_at_exit_is_one_line() {
 /// ext4 tells one sync of a commit that failed, and the next that all is well.
 #[test]
 fn no_sync_succeeds_once_the_journal_has_failed() {
-    let directory = tempfile::tempdir().unwrap();
-    let (disk, mounted) = (
-        directory.path().join("disk"),
-        directory.path().join("mounted"),
-    );
-    fs::create_dir(&disk).unwrap();
-    fs::create_dir(&mounted).unwrap();
-    let Some(disk) = Mount::new(&disk, "12m") else {
-        return skipped("no_sync_succeeds", "may not mount a tmpfs");
-    };
-    let Some(mounted) = ext4_on(&disk, &mounted) else {
-        return skipped("no_sync_succeeds", "cannot make or mount an ext4");
-    };
-    let spool = mounted.0.join("spool");
-    let maildir = Maildir::open(&spool, "here").unwrap();
-    assert!(maildir.syncs_tell_all());
-    for name in ["1@here.eml", "2@here.eml"] {
-        let mut draft = maildir.create(name).unwrap();
-        draft.write_all(b"a message\r\n").unwrap();
-        draft.sync().unwrap();
+    // Of a directory that only grows no attribute can be removed.
+    for only_grows in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let (disk, mounted) = (
+            directory.path().join("disk"),
+            directory.path().join("mounted"),
+        );
+        fs::create_dir(&disk).unwrap();
+        fs::create_dir(&mounted).unwrap();
+        let Some(disk) = Mount::new(&disk, "12m") else {
+            return skipped("no_sync_succeeds", "may not mount a tmpfs");
+        };
+        let Some(mounted) = ext4_on(&disk, &mounted) else {
+            return skipped("no_sync_succeeds", "cannot make or mount an ext4");
+        };
+        let spool = mounted.0.join("spool");
+        fs::create_dir_all(spool.join("new")).unwrap();
+        if only_grows && !run("chattr", &["+a"], &spool.join("new")) {
+            return skipped("no_sync_succeeds", "chattr +a does not work");
+        }
+        let maildir = Maildir::open(&spool, "here").unwrap();
+        assert!(maildir.syncs_tell_all());
+        for name in ["1@here.eml", "2@here.eml"] {
+            let mut draft = maildir.create(name).unwrap();
+            draft.write_all(b"a message\r\n").unwrap();
+            draft.sync().unwrap();
+        }
+        maildir.publish("1@here.eml").unwrap();
+        maildir.sync_new().unwrap();
+        maildir.publish("2@here.eml").unwrap();
+        let mut rest = fs::File::create(disk.0.join("rest")).unwrap();
+        while rest.write_all(&[0; 65_536]).is_ok() {}
+        // Another thread's sync, which hears of it.
+        let new = fs::File::open(spool.join("new")).unwrap();
+        assert!(new.sync_all().is_err(), "the disk took it all the same");
+        assert!(maildir.sync_new().is_err(), "the message is lost");
+        assert!(maildir.sync_new().is_err());
     }
-    maildir.publish("1@here.eml").unwrap();
-    maildir.sync_new().unwrap();
-    maildir.publish("2@here.eml").unwrap();
-    let mut rest = fs::File::create(disk.0.join("rest")).unwrap();
-    while rest.write_all(&[0; 65_536]).is_ok() {}
-    // Another thread's sync, which hears of it.
-    let new = fs::File::open(spool.join("new")).unwrap();
-    assert!(new.sync_all().is_err(), "the disk took it all the same");
-    assert!(maildir.sync_new().is_err(), "the message is lost");
-    assert!(maildir.sync_new().is_err());
 }

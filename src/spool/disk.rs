@@ -29,9 +29,9 @@ pub trait Disk: Send + Sync {
     /// Whether a crash leaves a renamed file under one name, and not under both
     /// with a link count of 1, once the new name is synced. A journal does that.
     fn renames_are_atomic(&self) -> bool;
-    /// Whether a failure to write any name before makes [`Disk::sync_new`] fail in every
-    /// thread, so that several may sync at once. If not, it may be reported to one of
-    /// them.
+    /// Whether [`Disk::sync_new`] fails in every thread once any name or contents could
+    /// not be written, so that several may sync at once. If not, whoever syncs next may
+    /// be the only one who hears of it.
     fn syncs_tell_all(&self) -> bool;
     /// Fails if the directory that [`Disk::publish`] renames into is no longer
     /// DIR/new, or the spool's lock is lost.

@@ -5,7 +5,7 @@
 //! one (ext2, ext4 made without a journal, FAT) the directories are written one
 //! by one, and the old name can be there again after a crash.
 //!
-//! And whether a journal has failed.
+//! A journal that could not be written has failed for good; [`check`] asks for that.
 
 use std::fs::File;
 
@@ -73,28 +73,39 @@ fn ext_has_journal(directory: &File) -> bool {
     std::fs::read_to_string(task).is_ok_and(|task| task.trim().parse::<u32>().is_ok())
 }
 
-/// Fails if a journal of the file system of `directory` could not be written at any time
-/// before. `None` if it cannot be asked.
+/// Fails if the journal of the file system of `new` and `tmp` has failed since it was
+/// mounted. `None` if it does not answer.
 ///
 /// A sync does not say so reliably: once ext4 has told one of a commit that failed, the
 /// next finds nothing to commit and succeeds, whatever was lost (`jbd2_journal_force_commit`
 /// in Linux), and so does one of XFS. But whoever wants to write something into a journal
-/// that has failed is refused, and to remove an attribute that is not there is such a
-/// wish, and changes nothing.
+/// that has failed is refused. The removal of an attribute that is not there is the
+/// cheapest wish of that kind; where attributes are refused, a file without a name is
+/// another.
 #[cfg(target_os = "linux")]
-pub(crate) fn check(directory: &File) -> Option<std::io::Result<()>> {
+pub(crate) fn check(new: &File, tmp: &File) -> Option<std::io::Result<()>> {
+    use rustix::fs::{Mode, OFlags};
     use rustix::io::Errno;
 
-    match rustix::fs::fremovexattr(directory, "user.mm4d.none") {
-        Ok(()) | Err(Errno::NODATA) => Some(Ok(())),
-        Err(Errno::NOTSUP | Errno::NOSYS | Errno::PERM | Errno::ACCESS) => None,
+    match rustix::fs::fremovexattr(new, "user.mm4d.none") {
+        Ok(()) | Err(Errno::NODATA) => return Some(Ok(())),
+        Err(error @ (Errno::ROFS | Errno::IO | Errno::UCLEAN | Errno::SHUTDOWN)) => {
+            return Some(Err(error.into()));
+        }
+        // No attributes here, or none for this user, or short of something.
+        Err(_) => {}
+    }
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    match rustix::fs::openat(tmp, ".", flags, Mode::RUSR | Mode::WUSR) {
+        Ok(_) => Some(Ok(())),
+        Err(Errno::NOTSUP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => None,
         Err(error) => Some(Err(error.into())),
     }
 }
 
 /// Elsewhere nothing is known.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn check(_directory: &File) -> Option<std::io::Result<()>> {
+pub(crate) fn check(_new: &File, _tmp: &File) -> Option<std::io::Result<()>> {
     None
 }
 
@@ -108,10 +119,8 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_works_has_no_failed_journal() {
-        let directory = tempfile::tempdir().unwrap();
-        let found = check(&File::open(directory.path()).unwrap());
-        assert!(found.is_none_or(|found| found.is_ok()));
-        assert!(check(&File::open("/proc").unwrap()).is_none());
+    fn a_directory_without_either_does_not_answer() {
+        let directory = File::open("/proc").unwrap();
+        assert!(check(&directory, &directory).is_none());
     }
 }

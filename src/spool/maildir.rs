@@ -61,18 +61,19 @@ pub(crate) struct Directories {
     /// Device and inode of new/.
     identity: (u64, u64),
     renames_are_atomic: bool,
-    /// The journal can be asked whether it has failed.
-    has_answer: bool,
+    /// There is a journal, and it says whether it has failed.
+    answers: bool,
 }
 
 impl Directories {
     fn open(root: &Path) -> io::Result<Directories> {
         let open = |name| open_directory(&root.join(name));
         let (tmp, new) = (open("tmp")?, open("new")?);
+        let renames_are_atomic = journal::renames_are_atomic(&tmp);
         Ok(Directories {
             identity: identity(&new.metadata()?),
-            renames_are_atomic: journal::renames_are_atomic(&tmp),
-            has_answer: journal::check(&new).is_some(),
+            renames_are_atomic,
+            answers: renames_are_atomic && journal::check(&new, &tmp).is_some(),
             tmp,
             new,
         })
@@ -198,10 +199,11 @@ impl Disk for Maildir {
     fn sync_new(&self) -> io::Result<()> {
         let directories = self.directories();
         directories.new.sync_all()?;
-        match directories.renames_are_atomic {
-            true => journal::check(&directories.new).unwrap_or(Ok(())),
-            false => Ok(()),
+        if !directories.answers {
+            return Ok(());
         }
+        let answer = journal::check(&directories.new, &directories.tmp);
+        answer.unwrap_or_else(|| Err(io::Error::other("the journal does not answer any more")))
     }
 
     fn sync_tmp(&self) -> io::Result<()> {
@@ -213,8 +215,7 @@ impl Disk for Maildir {
     }
 
     fn syncs_tell_all(&self) -> bool {
-        let directories = self.directories();
-        directories.renames_are_atomic && directories.has_answer
+        self.directories().answers
     }
 
     fn check_in_place(&self) -> io::Result<()> {
@@ -240,6 +241,7 @@ impl Disk for Maildir {
         if found.identity.0 == before.identity.0 {
             // In the sandbox the file system cannot be asked again.
             found.renames_are_atomic = before.renames_are_atomic;
+            found.answers = before.answers;
         }
         let mut directories = self
             .directories
