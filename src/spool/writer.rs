@@ -62,7 +62,7 @@
 //! the best.
 //!
 //! What is left beside a server without rules (`scripts/bench.sh cells`), which stores in
-//! the same way: at 16 and 128 connections it has 0.87 to 0.98 of the rate, with 1.07 to 1.13
+//! the same way: at 16 and 128 connections it has 0.85 to 0.98 of the rate, with 1.05 to 1.21
 //! of the processor time and 0.6 to 0.9 of the time from dot to 250 of the slowest
 //! hundredth. Both processors are busy, so the rate follows the processor time. By a
 //! profile with 16 connections that is, in microseconds for a message, 191 and 182:
