@@ -211,20 +211,29 @@ fn no_part_is_written_into_a_spool() {
     // A directory that is only called like that is no spool's.
     let other = tempfile::tempdir().unwrap();
     let to = other.path().join("new");
-    said(&[
-        "extract",
-        "--to",
-        to.to_str().unwrap(),
-        place.path(),
-        "000002",
-    ]);
-    said(&[
-        "extract",
-        "--to",
-        to.to_str().unwrap(),
-        place.path(),
-        "000002",
-    ]);
+    for _ in ["missing", "there"] {
+        let to = to.to_str().unwrap();
+        said(&["extract", "--to", to, place.path(), "000002"]);
+    }
+}
+
+#[test]
+fn in_a_spool_a_part_goes_to_standard_output_and_nowhere_else() {
+    let place = Place::with_samples();
+    let extract = |to: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_mm4spool"))
+            .current_dir(place.dir.path().join("new"))
+            .args(["extract", "--part", "1"])
+            .args(to)
+            .args([place.path(), "000002"])
+            .output()
+            .unwrap()
+    };
+    let written = extract(&["--to", "-"]);
+    assert!(written.status.success() && !written.stdout.is_empty());
+    assert_eq!(extract(&[]).status.code(), Some(1));
+    let count = fs::read_dir(place.dir.path().join("new")).unwrap().count();
+    assert_eq!(count, 11);
 }
 
 #[test]

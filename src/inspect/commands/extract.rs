@@ -53,7 +53,7 @@ fn run(arguments: &[String], out: &mut dyn Write) -> Outcome {
     let only: Option<usize> = given.number("part")?;
     let to = given.text("to").unwrap_or_else(|| ".".to_owned());
     let filter = filters::parse_beside_to(&given)?;
-    if is_in_a_maildir(Path::new(&to)) {
+    if to != "-" && is_in_a_maildir(Path::new(&to)) {
         let error = "a spool takes its files for messages; give a directory elsewhere";
         return Err(Failure::on(format!("--to {to}"), io::Error::other(error)));
     }

@@ -6,7 +6,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::{Entry, Kind, Store, id_of};
-use crate::spool::maildir::or_here;
 
 /// Candidates named when an id is ambiguous.
 const CANDIDATES: usize = 5;
@@ -52,9 +51,7 @@ impl Store {
     /// Whether a file at `path` is one of the messages of `entries`, or would be taken for
     /// one or for a draft: links are followed.
     pub(crate) fn has_place_of_message(&self, path: &Path, entries: &[Entry]) -> bool {
-        let Some(real) = real_path(path) else {
-            return false;
-        };
+        let real = real_path(path);
         if self.kind == Kind::File {
             return same_file(&real, &self.root);
         }
@@ -123,7 +120,12 @@ pub(crate) fn is_in_a_maildir(path: &Path) -> bool {
         DIRECTORIES.iter().any(|&directory| name == directory)
             && DIRECTORIES.iter().all(|name| root.join(name).is_dir())
     };
-    // Missing directories would be created on the way, and `..` leads out of them again.
+    real_path(path).ancestors().any(is_one_of_a_maildir)
+}
+
+/// Where a file is or would be created, without links. A directory that is missing is
+/// taken as created, and `..` leads out of it again.
+fn real_path(path: &Path) -> PathBuf {
     let mut real = Path::new(".").canonicalize().unwrap_or_default();
     for component in path.components() {
         match component {
@@ -134,15 +136,7 @@ pub(crate) fn is_in_a_maildir(path: &Path) -> bool {
         }
         real = real.canonicalize().unwrap_or(real);
     }
-    real.ancestors().any(is_one_of_a_maildir)
-}
-
-/// Where a file is or would be created, without links.
-fn real_path(path: &Path) -> Option<PathBuf> {
-    path.canonicalize().ok().or_else(|| {
-        let directory = or_here(path.parent()?).canonicalize().ok()?;
-        Some(directory.join(path.file_name()?))
-    })
+    real
 }
 
 fn same_file(one: &Path, other: &Path) -> bool {
