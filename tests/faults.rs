@@ -20,7 +20,7 @@ use mm4d::spool::disk::Disk;
 use mm4d::spool::leftovers::remove_leftovers;
 use mm4d::spool::{Reserve, Spool};
 use support::disk::{Fault, FaultyDisk, Kept};
-use support::spool::{NO_RESERVE, check, deliver, mails};
+use support::spool::{NO_RESERVE, check, deliver_all, mails};
 use support::{ACCOUNTS, Client, content, plain_response};
 
 /// Spools `mails` at once on `disk`; gives what was acknowledged, by file name.
@@ -28,20 +28,7 @@ fn run(disk: &FaultyDisk, mails: &[Vec<u8>]) -> Vec<(String, Vec<u8>)> {
     let (spool, writer) = Spool::new(disk.clone(), "test.example", NO_RESERVE);
     let writer = thread::spawn(writer);
     let spool = Arc::new(spool);
-    let acknowledged = thread::scope(|scope| {
-        let sessions: Vec<_> = mails
-            .iter()
-            .map(|mail| {
-                let spool = &spool;
-                scope.spawn(move || deliver(spool, mail).ok().map(|done| (done, mail.clone())))
-            })
-            .collect();
-        sessions
-            .into_iter()
-            .filter_map(|session| session.join().unwrap())
-            .map(|(done, mail)| (done.id.file_name(), mail))
-            .collect()
-    });
+    let acknowledged = deliver_all(&spool, mails);
     drop(spool);
     writer.join().unwrap();
     acknowledged

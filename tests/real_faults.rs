@@ -428,7 +428,7 @@ fn a_metrics_file_that_cannot_be_written_at_start_and_at_exit_is_one_line() {
     assert_eq!(names(dir.path()), ["filler"]);
 }
 
-/// ext4 tells one sync of a commit that failed, and the next that all is well.
+/// ext4 reports a commit that failed to one sync, and success to the next.
 #[test]
 fn no_sync_succeeds_once_the_journal_has_failed() {
     // Of a directory that only grows no attribute can be removed.

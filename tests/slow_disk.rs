@@ -16,7 +16,7 @@ use mm4d::spool::disk::{Disk, DraftFile, Leftover};
 use mm4d::spool::{Spool, SpoolError};
 use support::disk::{Fault, FaultyDisk};
 use support::guard;
-use support::spool::{NO_RESERVE, check, deliver, mails};
+use support::spool::{NO_RESERVE, check, deliver, deliver_all, mails};
 
 /// Above what the spool calls slow, whatever the machine does.
 const SLOW: Duration = Duration::from_millis(2);
@@ -68,9 +68,7 @@ impl SlowDisk {
             .wait_timeout_while(seen, DEADLINE, |seen| !is_so(seen));
         !waited.unwrap().1.timed_out()
     }
-}
 
-impl SlowDisk {
     /// Fails if it does not stay so for the time that what is wrong would need. It is
     /// no failure of a slow machine that it does.
     fn stays_for_a_moment(&self, mut is_so: impl FnMut(&Seen) -> bool) {
@@ -173,19 +171,9 @@ impl Running {
         self.spool.as_ref().unwrap()
     }
 
-    /// Delivers all at once; gives what was acknowledged, by file name.
+    /// See [`deliver_all`].
     fn deliver(&self, mails: &[Vec<u8>]) -> Vec<(String, Vec<u8>)> {
-        thread::scope(|scope| {
-            let sessions: Vec<_> = mails
-                .iter()
-                .map(|mail| scope.spawn(move || deliver(self.spool(), mail).ok()))
-                .collect();
-            let outcomes = sessions.into_iter().map(|session| session.join().unwrap());
-            outcomes
-                .zip(mails)
-                .filter_map(|(done, mail)| Some((done?.id.file_name(), mail.clone())))
-                .collect()
-        })
+        deliver_all(self.spool(), mails)
     }
 }
 

@@ -162,6 +162,7 @@ impl Writer {
             })
             .collect();
         if renamed.is_empty() {
+            // The probe waits for it.
             drop(sync);
         } else {
             let batch = Batch::new(&self.disk, &self.stats, renamed, sync);

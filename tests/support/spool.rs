@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::thread;
 
 use mm4d::smtp::mailbox::{forward_path, reverse_path};
 use mm4d::smtp::{Envelope, SystemId};
@@ -37,6 +38,21 @@ pub fn deliver(spool: &Arc<Spool>, mail: &[u8]) -> Result<Committed, SpoolError>
         draft = draft.write(piece)?;
     }
     draft.commit()
+}
+
+/// Spools all at once; gives what was acknowledged, by file name.
+pub fn deliver_all(spool: &Arc<Spool>, mails: &[Vec<u8>]) -> Vec<(String, Vec<u8>)> {
+    thread::scope(|scope| {
+        let sessions: Vec<_> = mails
+            .iter()
+            .map(|mail| scope.spawn(move || deliver(spool, mail).ok()))
+            .collect();
+        let outcomes = sessions.into_iter().map(|session| session.join().unwrap());
+        outcomes
+            .zip(mails)
+            .filter_map(|(done, mail)| Some((done?.id.file_name(), mail.clone())))
+            .collect()
+    })
 }
 
 /// What must hold whatever broke.
